@@ -1,0 +1,322 @@
+//! The bridge: one blocking GET of its statistics.
+//!
+//! This module knows HTTP and its failures, and nothing of JSON. It keeps idle connections between fetches, and no answer.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::config::{AutoHeaderValue, Config};
+use ureq::http::header;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::Connector as _;
+use ureq::{Agent, Body, Error};
+
+mod transport;
+mod url;
+
+pub use url::BridgeUrl;
+
+/// The largest answer that is read. The largest real report has 4 KB; the limit keeps a wrong URL from filling a sidecar's
+/// memory.
+pub const MAX_BODY: usize = 256 * 1024;
+
+/// The largest head of an answer that is read. Real ones have 200 bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Room for a whole answer of a current bridge, so that it takes one read. ureq's own default of 128 KB shows in the resident
+/// memory of every connection.
+const INPUT_BUFFER: usize = 16 * 1024;
+
+/// Room for the longest line of a request, which is its first.
+const OUTPUT_BUFFER: usize = 4 * 1024;
+
+/// How many idle connections are kept. More clients than this at the same time are a benchmark, and they just connect anew.
+const MAX_IDLE: usize = 8;
+
+/// How long an idle connection is kept: longer than the usual scrape interval of 15 s, and shorter than the 30 s after which
+/// the bridge (Jetty) would close it, so that the two do not race.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
+
+/// Certificates that are trusted beside the public ones.
+#[derive(Clone, Debug)]
+pub struct Roots(Arc<Vec<Certificate<'static>>>);
+
+impl Roots {
+    /// Reads a file of PEM certificates.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or holds no certificate.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let pem = std::fs::read(path).map_err(|error| transport::plain(&error))?;
+        let mut roots: Vec<_> =
+            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| Certificate::from_der(root)).collect();
+        let public = roots.len();
+        for item in parse_pem(&pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|error| format!("not valid PEM: {error}"))? {
+                roots.push(certificate);
+            }
+        }
+        if roots.len() == public {
+            return Err("it holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
+        }
+        Ok(Self(Arc::new(roots)))
+    }
+}
+
+/// A bridge at a URL.
+#[derive(Debug)]
+pub struct Bridge {
+    url: BridgeUrl,
+    config: Config,
+    timeout: Duration,
+    connections: Mutex<Connections>,
+}
+
+/// ureq's agent, which owns the idle connections, and when it was used last.
+#[derive(Debug)]
+struct Connections {
+    agent: Agent,
+    used: Option<Instant>,
+}
+
+impl Bridge {
+    /// A bridge that is asked for its statistics with `timeout` as the usual budget. Nothing is sent before the first fetch.
+    #[must_use]
+    pub fn new(url: BridgeUrl, timeout: Duration, roots: Option<Roots>) -> Self {
+        let roots = roots.map_or(RootCerts::WebPki, |Roots(roots)| RootCerts::Specific(roots));
+        let config = Config::builder()
+            // The bridge is local: proxy variables in the environment are not meant for it.
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent(concat!("jitsiexporter/", env!("CARGO_PKG_VERSION")))
+            // A bridge answers 406 to what does not take JSON.
+            .accept("application/json")
+            .accept_encoding(AutoHeaderValue::None)
+            .max_response_header_size(MAX_HEAD)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE)
+            .max_idle_age(MAX_IDLE_AGE)
+            .timeout_global(Some(timeout))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        let connections = Mutex::new(Connections { agent: agent(&config), used: None });
+        Self { url, config, timeout, connections }
+    }
+
+    /// The URL, which shows no credential.
+    #[must_use]
+    pub fn url(&self) -> &BridgeUrl {
+        &self.url
+    }
+
+    /// Asks the bridge for its statistics: one GET, answered within the budget or not at all. The budget, at most the timeout
+    /// given to [`Bridge::new`], bounds everything: resolving, connecting, waiting, and a body that drips. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer of status 200 and of at most [`MAX_BODY`] bytes.
+    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, FetchError> {
+        let deadline = Instant::now() + budget;
+        let agent = {
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.used = Some(Instant::now());
+            connections.agent.clone()
+        };
+        // Every kept connection may have died with the bridge that it led to; each says so once and is gone.
+        for _ in 0..=MAX_IDLE {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.attempt(&agent, left) {
+                Err(Attempt::Stale) => {}
+                Err(Attempt::Failed(error)) => return Err(error),
+                Ok(body) => return Ok(body),
+            }
+        }
+        Err(FetchError::Connect("the bridge closes each connection before it answers".to_owned()))
+    }
+
+    fn attempt(&self, agent: &Agent, budget: Duration) -> Result<Vec<u8>, Attempt> {
+        let mut request = agent.get(self.url.uri());
+        if let Some(authorization) = self.url.authorization() {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        // The agent's own timeout is the usual budget; a configuration of one request costs a copy of all settings.
+        let response = if self.timeout.saturating_sub(budget) < ROUNDING {
+            request.call()
+        } else {
+            request.config().timeout_global(Some(budget)).build().call()
+        };
+        let response = response.map_err(Attempt::from)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(FetchError::Status(status).into());
+        }
+        read_body(response.into_body()).map_err(Attempt::from)
+    }
+
+    /// Closes the connections that have not been used for a while. To be called every now and then.
+    pub fn close_idle(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.used.is_some_and(|used| used.elapsed() > MAX_IDLE_AGE) {
+            connections.used = None;
+            connections.agent = agent(&self.config);
+        }
+    }
+}
+
+/// How much of the budget may have passed before the request leaves and still count as nothing.
+const ROUNDING: Duration = Duration::from_millis(1);
+
+fn agent(config: &Config) -> Agent {
+    let connector = transport::Tcp::default().chain(transport::Tls::default());
+    Agent::with_parts(config.clone(), connector, transport::Deferred)
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes, and keeps no more than that in memory.
+fn read_body(body: Body) -> Result<Vec<u8>, FetchError> {
+    let declared = body.content_length().map(usize::try_from);
+    let capacity = match declared {
+        Some(Ok(length)) if length <= MAX_BODY => length,
+        Some(_) => return Err(FetchError::TooLarge),
+        None => INPUT_BUFFER,
+    };
+    // ureq gives an error for a body of just the limit, so its limit is one more.
+    let mut reader = body.into_with_config().limit(MAX_BODY as u64 + 1).reader();
+    let mut bytes = Vec::with_capacity(capacity);
+    match reader.read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() > MAX_BODY => Err(FetchError::TooLarge),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(match Error::from(error) {
+            Error::Io(error) => FetchError::Malformed(format!(
+                "the answer stops after {} bytes: {}",
+                bytes.len(),
+                transport::plain(&error)
+            )),
+            error => error.into(),
+        }),
+    }
+}
+
+/// How one attempt ended.
+enum Attempt {
+    /// The kept connection was dead; nothing was asked.
+    Stale,
+    Failed(FetchError),
+}
+
+impl From<FetchError> for Attempt {
+    fn from(error: FetchError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io(error) if is_stale(&error) => Self::Stale,
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+fn is_stale(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<transport::Stale>)
+}
+
+/// Why a bridge gave no answer, by what the operator has to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The host of the URL has no address.
+    Resolve(String),
+    /// No connection, or one that ended before an answer began.
+    Connect(String),
+    /// The connection was made, the handshake failed.
+    Tls(String),
+    /// The budget ran out; the text says while doing what.
+    Timeout(&'static str),
+    /// An answer with a status other than 200.
+    Status(u16),
+    /// More than [`MAX_BODY`] bytes of body, or an endless head.
+    TooLarge,
+    /// An answer that is no HTTP or stops midway.
+    Malformed(String),
+}
+
+impl FetchError {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Resolve(_) => "resolve",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Timeout(_) => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLarge => "too_large",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+
+    /// What to do about it, if there is a usual cause.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Resolve(_) => "check the host in --url",
+            Self::Connect(_) => {
+                "is the bridge running, and is the port right? The bridge binds 127.0.0.1 by default \
+                 (videobridge.http-servers.private.host)"
+            }
+            Self::Tls(_) => "a certificate of an internal authority needs its root in --ca-file",
+            Self::Timeout(_) => return None,
+            Self::Status(404) => {
+                "the bridge's REST API is off: set videobridge.apis.rest.enabled = true, in docker \
+                 COLIBRI_REST_ENABLED=true, in older images JVB_ENABLE_APIS=rest,colibri; or this is not the bridge \
+                 (port 8888 is Jicofo's)"
+            }
+            Self::Status(401 | 403) => "give user and password in the URL: http://user:password@host/",
+            Self::Status(300..=399) => "redirects are not followed: give the URL that the redirect leads to",
+            Self::Status(_) | Self::TooLarge | Self::Malformed(_) => "is this the URL of a bridge's /colibri/stats?",
+        })
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(what) => write!(f, "cannot resolve {what}"),
+            Self::Connect(what) => write!(f, "cannot connect: {what}"),
+            Self::Tls(what) => write!(f, "TLS failed: {what}"),
+            Self::Timeout(doing) => write!(f, "timed out while {doing}"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::TooLarge => write!(f, "the answer is larger than {} KiB", MAX_BODY / 1024),
+            Self::Malformed(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+impl From<Error> for FetchError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Timeout(_) => Self::Timeout("waiting for the answer"),
+            Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Self::Connect("the bridge closed the connection without an answer".to_owned())
+            }
+            Error::Io(error) => Self::Connect(transport::plain(&error)),
+            Error::LargeResponseHeader(..) | Error::BodyExceedsLimit(_) => Self::TooLarge,
+            Error::Other(error) => match error.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(error) => Self::Connect(error.to_string()),
+            },
+            error => Self::Malformed(format!("the answer is no HTTP: {error}")),
+        }
+    }
+}

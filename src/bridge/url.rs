@@ -1,0 +1,165 @@
+//! The URL of a bridge, and what of it may be shown.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::percent_decode_str;
+use ureq::http::Uri;
+use ureq::http::uri::{Authority, PathAndQuery};
+
+/// Where the bridge has its statistics when the URL says nothing of a path.
+const DEFAULT_PATH: &str = "/colibri/stats";
+
+/// The URL of a bridge's statistics: http or https. `user:password@` is taken out of it and kept apart, so that no way of
+/// printing it shows a credential.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BridgeUrl {
+    uri: Uri,
+    authorization: Option<String>,
+}
+
+impl BridgeUrl {
+    /// Reads a URL as a person types it. Without a path it means `/colibri/stats`. User and password may be percent-encoded.
+    ///
+    /// # Errors
+    ///
+    /// If it is no http or https URL; the text says what is wrong and quotes the URL without credentials.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let quoted = || format!("\"{}\"", without_credentials(text));
+        let uri: Uri = text.parse().map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
+        let mut parts = uri.into_parts();
+        if !parts.scheme.as_ref().is_some_and(|scheme| matches!(scheme.as_str(), "http" | "https")) {
+            return Err(format!("{} does not begin with http:// or https://", quoted()));
+        }
+        let authority = parts.authority.take().ok_or_else(|| format!("{} has no host", quoted()))?;
+        let (user, host) = match authority.as_str().rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority.as_str()),
+        };
+        let authorization = user.map(|user| {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            let mut credentials: Vec<u8> = percent_decode_str(user).collect();
+            credentials.push(b':');
+            credentials.extend(percent_decode_str(password));
+            format!("Basic {}", BASE64.encode(credentials))
+        });
+        let host: Authority = host.parse().map_err(|error| format!("{} has no valid host: {error}", quoted()))?;
+        let port = host.as_str().strip_prefix(host.host()).and_then(|rest| rest.strip_prefix(':'));
+        if host.host().is_empty() || port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port > 0)) {
+            return Err(format!("{} has no valid host and port", quoted()));
+        }
+        // An unencoded slash in a password ends the host before the @, and the rest of the password would look like a path.
+        if parts.path_and_query.as_ref().is_some_and(|path| path.as_str().contains('@')) {
+            return Err(format!("{} has an @ in its path; in a password / is written %2F", quoted()));
+        }
+        parts.authority = Some(host);
+        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
+        if parts.path_and_query.as_ref().is_none_or(|path| matches!(path.path(), "" | "/")) {
+            let path = query.map_or_else(|| DEFAULT_PATH.to_owned(), |query| format!("{DEFAULT_PATH}?{query}"));
+            parts.path_and_query = path.parse().ok();
+        }
+        let uri = Uri::from_parts(parts).map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
+        Ok(Self { uri, authorization })
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The value of the `Authorization` header, if the URL had a user.
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+}
+
+/// The URL without credentials.
+impl fmt::Display for BridgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+impl fmt::Debug for BridgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BridgeUrl({self})")
+    }
+}
+
+/// What may be quoted of a text that was meant as a URL and is none: nothing before the last `@`, because a password with an
+/// unencoded `/` or `@` in it is just what makes a URL invalid.
+fn without_credentials(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) if !scheme.contains('@') => format!("{scheme}://***@{rest}"),
+        (_, Some((_, rest))) => format!("***@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_type() {
+        for (typed, url) in [
+            ("http://localhost:8080/colibri/stats", "http://localhost:8080/colibri/stats"),
+            ("http://localhost:8080", "http://localhost:8080/colibri/stats"),
+            ("http://localhost:8080/", "http://localhost:8080/colibri/stats"),
+            ("https://jitsi.example.org", "https://jitsi.example.org/colibri/stats"),
+            ("HTTP://[::1]:8080", "http://[::1]:8080/colibri/stats"),
+            ("http://jvb:8080/stats?x=1", "http://jvb:8080/stats?x=1"),
+            ("http://jvb:8080?x=1", "http://jvb:8080/colibri/stats?x=1"),
+            ("http://me:secret@jvb/x", "http://jvb/x"),
+        ] {
+            assert_eq!(BridgeUrl::parse(typed).unwrap().to_string(), url, "{typed}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_url_and_quotes_it() {
+        for (typed, complaint) in [
+            ("localhost:8080", "\"localhost:8080\" does not begin with http:// or https://"),
+            ("/colibri/stats", "\"/colibri/stats\" does not begin with http:// or https://"),
+            ("ftp://jvb/", "\"ftp://jvb/\" does not begin with http:// or https://"),
+            ("", "\"\" is not a URL: empty string"),
+            ("http://a b/", "\"http://a b/\" is not a URL: invalid uri character"),
+            ("http://jvb:0/", "\"http://jvb:0/\" has no valid host and port"),
+            ("http://:8080/", "\"http://:8080/\" has no valid host"),
+        ] {
+            let error = BridgeUrl::parse(typed).unwrap_err();
+            assert!(error.starts_with(complaint), "{typed}: {error}");
+        }
+    }
+
+    #[test]
+    fn turns_user_and_password_into_basic_auth() {
+        for (typed, credentials) in [
+            ("http://me:secret@jvb/", "me:secret"),
+            ("http://me@jvb/", "me:"),
+            ("http://me:p%40ss%3aword%C3%A9@jvb/", "me:p@ss:word\u{e9}"),
+            ("http://me:a:b@jvb/", "me:a:b"),
+        ] {
+            let url = BridgeUrl::parse(typed).unwrap();
+            assert_eq!(url.authorization(), Some(&*format!("Basic {}", BASE64.encode(credentials))), "{typed}");
+        }
+    }
+
+    #[test]
+    fn never_shows_a_credential() {
+        for typed in [
+            "http://me:secret@jvb/",
+            "http://me:sec/secret@jvb:x/",
+            "http://me:7/sec@jvb/",
+            "http://me:sec@secret@jvb/ ",
+            "me:secret@jvb",
+        ] {
+            let shown = match BridgeUrl::parse(typed) {
+                Ok(url) => format!("{url} {url:?}"),
+                Err(error) => error,
+            };
+            assert!(!shown.contains("sec"), "{typed}: {shown}");
+            assert!(shown.contains("jvb"), "{typed}: {shown}");
+        }
+    }
+}

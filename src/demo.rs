@@ -1,0 +1,189 @@
+//! A bridge to look at, for `--demo`: a report that follows the course of a day.
+//!
+//! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. What it says is a function
+//! of the time and of nothing else, so two looks at one moment see the same, and its counters only grow. It has every key of a
+//! current bridge (a test holds it to the catalogue).
+
+use std::f64::consts::TAU;
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::http::{Reply, Request, Site};
+
+/// The sample bridge.
+#[derive(Debug)]
+pub struct Demo;
+
+impl Site for Demo {
+    fn respond(&self, request: &Request) -> Reply {
+        match request.path() {
+            "/colibri/stats" => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Reply { status: 200, content_type: "application/json", body: report(now.as_secs_f64()) }
+            }
+            _ => Reply::text(404, "this is the sample bridge of jitsiexporter --demo; it has /colibri/stats"),
+        }
+    }
+}
+
+const DAY: f64 = 86_400.0;
+
+/// Since when the sample bridge has been running, in Unix time: Monday, 1 January 2024.
+const STARTED: f64 = 1_704_067_200.0;
+
+/// The report of the moment `now`, in Unix time: the JSON that a bridge of release 2.3-312 would send.
+#[must_use]
+#[expect(clippy::too_many_lines, reason = "most of it is two tables")]
+pub fn report(now: f64) -> String {
+    let uptime = (now - STARTED).max(0.0);
+    // What has gone through the bridge since it started: an endpoint, for a second, is the measure of everything.
+    let endpoint_seconds = endpoint_seconds(uptime);
+    let endpoints = endpoints(now);
+    let local = (endpoints * 0.8).floor();
+    let conferences = (endpoints / 3.5).ceil();
+    let video = (local * 0.6).floor();
+    let audio = (local * 0.3).ceil();
+    // Quality suffers a little when it is crowded, and a little at random.
+    let crowd = endpoints / PEAK;
+    let unrest = 1.0 + 0.3 * (now * TAU / 470.0).sin() + 0.2 * (now * TAU / 97.0).sin();
+    let loss = (0.002 + 0.006 * crowd * crowd) * unrest;
+    let download = local * 620.0 * unrest.sqrt();
+    let upload = video * 1_850.0 * unrest.sqrt();
+
+    let mut json = String::from("{");
+    let mut say = |key: &str, value: f64| {
+        let _ = write!(json, "\"{key}\":{value},");
+    };
+    for (key, value) in [
+        ("conferences", conferences),
+        ("endpoints", endpoints),
+        ("participants", endpoints),
+        ("local_endpoints", local),
+        ("octo_endpoints", endpoints - local),
+        ("octo_conferences", (conferences * 0.4).floor()),
+        ("visitors", (endpoints * 0.1).floor()),
+        ("largest_conference", (endpoints * 0.2).ceil()),
+        ("inactive_conferences", (conferences * 0.15).floor()),
+        ("p2p_conferences", (conferences * 0.1).floor()),
+        ("inactive_endpoints", (endpoints * 0.08).floor()),
+        ("local_active_endpoints", (local * 0.92).floor()),
+        ("receive_only_endpoints", (local * 0.2).floor()),
+        ("endpoints_sending_audio", audio),
+        ("endpoints_sending_video", video),
+        ("endpoints_with_high_outgoing_loss", (local * loss * 4.0).floor()),
+        ("endpoints_with_suspended_sources", (local * 0.03 * unrest).floor()),
+        ("num_eps_oversending", (local * 0.02 * unrest).floor()),
+        ("threads", 60.0 + (endpoints * 0.3).floor()),
+        ("muc_clients_configured", 1.0),
+        ("muc_clients_connected", 1.0),
+        ("mucs_configured", 1.0),
+        ("mucs_joined", 1.0),
+        ("tcc_unmatched_feedback", (local * 0.5).floor()),
+        ("bit_rate_download", download.floor()),
+        ("bit_rate_upload", upload.floor()),
+        ("packet_rate_download", (download / 8.0).floor()),
+        ("packet_rate_upload", (upload / 8.0).floor()),
+        ("octo_receive_bitrate", (download * 250.0).floor()),
+        ("octo_send_bitrate", (download * 300.0).floor()),
+        ("octo_receive_packet_rate", (download / 32.0).floor()),
+        ("octo_send_packet_rate", (download / 26.0).floor()),
+        ("incoming_loss", loss * 0.7),
+        ("outgoing_loss", loss * 1.4),
+        ("overall_loss", loss),
+        ("rtt_aggregate", 38.0 + 22.0 * crowd + 6.0 * (unrest - 1.0)),
+        ("stress_level", 0.03 + 0.75 * crowd * unrest.sqrt()),
+        ("average_participant_stress", 0.01),
+    ] {
+        say(key, value);
+    }
+    // How much of each thing comes with an hour of an endpoint's time.
+    for (key, per_hour) in [
+        ("total_conferences_created", 0.5),
+        ("total_conferences_completed", 0.499),
+        ("total_conference_seconds", 1_028.0),
+        ("total_participants", 1.9),
+        ("total_visitors", 0.19),
+        ("total_relays", 0.05),
+        ("total_ice_succeeded", 1.88),
+        ("total_ice_succeeded_relayed", 0.11),
+        ("total_ice_failed", 0.011),
+        ("endpoints_ice_failed", 0.01),
+        ("relays_ice_failed", 0.0005),
+        ("dtls_failed_endpoints", 0.003),
+        ("dtls_failed_relays", 0.0001),
+        ("endpoints_disconnected", 0.21),
+        ("endpoints_reconnected", 0.18),
+        ("endpoints_with_spurious_remb", 0.002),
+        ("num_eps_no_msg_transport_after_delay", 0.004),
+        ("num_relays_no_msg_transport_after_delay", 0.0002),
+        ("total_dominant_speaker_changes", 14.0),
+        ("preemptive_kfr_sent", 9.0),
+        ("preemptive_kfr_suppressed", 2.5),
+        ("total_keyframes_received", 41.0),
+        ("total_layering_changes_received", 17.0),
+        ("total_video_stream_milliseconds_received", 2_160_000.0),
+        ("total_bytes_received", 223_000_000.0),
+        ("total_bytes_sent", 400_000_000.0),
+        ("total_packets_received", 223_000.0),
+        ("total_packets_sent", 400_000.0),
+        ("total_bytes_received_octo", 90_000_000.0),
+        ("total_bytes_sent_octo", 108_000_000.0),
+        ("total_packets_received_octo", 90_000.0),
+        ("total_packets_sent_octo", 108_000.0),
+        ("total_colibri_web_socket_messages_received", 60.0),
+        ("total_colibri_web_socket_messages_sent", 140.0),
+        ("total_data_channel_messages_received", 0.0),
+        ("total_data_channel_messages_sent", 0.0),
+    ] {
+        say(key, (endpoint_seconds / 3600.0 * per_hour).floor());
+    }
+    let _ = write!(
+        json,
+        "\"healthy\":true,\"drain\":false,\"graceful_shutdown\":false,\"shutting_down\":false,\
+         \"current_timestamp\":\"{}\",\"region\":\"demo\",\"relay_id\":\"demo-bridge\",\"release\":\"1\",\
+         \"version\":\"2.3.312-demo\"}}",
+        date_time(now)
+    );
+    json
+}
+
+/// How many endpoints there are at the busiest moment.
+const PEAK: f64 = 120.0;
+
+/// Few at four in the morning, most at four in the afternoon (UTC), and some that come and go within minutes.
+fn endpoints(now: f64) -> f64 {
+    let day = day_curve(now);
+    let ripple = 1.0 + 0.08 * (now * TAU / 1_800.0).sin() + 0.05 * (now * TAU / 420.0).sin();
+    (PEAK / 1.13 * day * ripple).round().max(1.0)
+}
+
+/// From 0.05 to 1, in the course of a day.
+fn day_curve(now: f64) -> f64 {
+    0.525 - 0.475 * ((now / DAY - 4.0 / 24.0) * TAU).cos()
+}
+
+/// The area under the day curve since the bridge started. An integral in closed form never goes back, whatever is asked when.
+fn endpoint_seconds(uptime: f64) -> f64 {
+    let antiderivative = |t: f64| 0.525 * t - 0.475 * DAY / TAU * ((t / DAY - 4.0 / 24.0) * TAU).sin();
+    PEAK / 1.13 * (antiderivative(uptime) - antiderivative(0.0))
+}
+
+/// The format of a bridge: `yyyy-MM-dd HH:mm:ss.SSS`, in UTC.
+fn date_time(now: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "the present is far from the end of 64 bits")]
+    let milliseconds = (now * 1000.0) as i64;
+    let (days, of_day) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
+    // Years begin in March here, so that the leap day is the last of them; see RFC 3339, appendix B, for the idea.
+    let since_march_0000 = days + 719_468;
+    let era = since_march_0000.div_euclid(146_097);
+    let day_of_era = since_march_0000.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, millisecond) = (of_day / 1000 % 60, of_day % 1000);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millisecond:03}")
+}

@@ -1,0 +1,404 @@
+//! From a report to metric families: what is exposed, under which name, as what, and what is left over.
+//!
+//! A pure function of the report, the catalogue and the naming. It knows nothing of bytes: neither how they were fetched nor
+//! how they will be written.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use crate::catalogue::{self, Kind, Own, Row, Unit};
+use crate::report::{Number, Report, Value};
+
+/// How metrics are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Those of the catalogue: base units, counters end in `_total`.
+    Standard,
+    /// `jitsi_<key>` with the bridge's own value, as the exporters before this one print them.
+    Legacy,
+}
+
+/// The samples of one name, with what is known about them.
+#[derive(Debug)]
+pub struct Family {
+    /// The name as Prometheus stores it, `_total` and `_info` included.
+    pub name: Cow<'static, str>,
+    /// One sentence, safe to be written as it is.
+    pub help: Cow<'static, str>,
+    /// The unit, which then is the suffix of the name (before `_total`).
+    pub unit: Option<&'static str>,
+    /// The type and the values.
+    pub metric: Metric,
+}
+
+/// A metric's type with its values.
+#[derive(Debug)]
+pub enum Metric {
+    /// A number that can go up and down.
+    Gauge(Number),
+    /// A number that only grows: never negative, never NaN.
+    Counter(Number),
+    /// A number of which nothing is known.
+    Unknown(Number),
+    /// A gauge for each value of one label.
+    Labelled(&'static str, Vec<(Cow<'static, str>, Number)>),
+    /// Names and values that go as labels of a constant 1.
+    Info(Vec<(&'static str, String)>),
+    /// Element *i* counts the things of size *i* there are now, the last one those of that size or more.
+    Sizes(Vec<u64>),
+    /// A histogram that accumulates: upper bounds with the number of observations in each bucket, and the sum of all.
+    Histogram(Vec<(f64, u64)>, f64),
+}
+
+impl Family {
+    /// A metric about the scrape.
+    #[must_use]
+    pub const fn own(own: &'static Own, metric: Metric) -> Self {
+        Self { name: Cow::Borrowed(own.name), help: Cow::Borrowed(own.help), unit: own.unit, metric }
+    }
+
+    /// A statistic of the catalogue; `None` if the value is not what the catalogue says it is.
+    fn known(row: &'static Row, value: &Value, names: Names) -> Option<Self> {
+        let (name, unit) = match names {
+            Names::Standard => (row.name, row.unit),
+            Names::Legacy => (row.legacy_name, Unit::Plain),
+        };
+        let metric = match row.kind {
+            Kind::Gauge => Metric::Gauge(convert(value.number()?, unit)?),
+            Kind::Counter => {
+                let number = value.number().filter(|number| number.as_f64() >= 0.0)?;
+                Metric::Counter(convert(number, unit)?)
+            }
+            Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
+            // The older exporters never exposed the time, and there is no number to leave untouched.
+            Kind::Timestamp if names == Names::Legacy => return None,
+            Kind::Timestamp => Metric::Gauge(unix_seconds(&value.string()?)?),
+            Kind::Info => {
+                let label = Metric::Info(vec![(row.key, label_value(value)?)]);
+                let name = match names {
+                    Names::Standard => Cow::Borrowed(name),
+                    Names::Legacy => Cow::Owned(format!("{name}_info")),
+                };
+                return Some(Self { name, help: Cow::Borrowed(row.help), unit: None, metric: label });
+            }
+            Kind::Sizes => {
+                let counts: Option<Vec<_>> =
+                    value.elements()?.iter().map(|element| element.number()?.as_count()).collect();
+                // An empty array is what a bridge says before its first report: no distribution, rather than one of zeros.
+                let counts = counts.filter(|counts| !counts.is_empty() && sums(counts).is_some())?;
+                match names {
+                    Names::Standard => Metric::Sizes(counts),
+                    Names::Legacy => {
+                        let sizes = counts.iter().enumerate();
+                        let sample = |(size, &count): (usize, _)| (size.to_string().into(), Number::Unsigned(count));
+                        Metric::Labelled("conference_size", sizes.map(sample).collect())
+                    }
+                }
+            }
+            Kind::Histogram => histogram(value)?,
+        };
+        Some(Self { name: Cow::Borrowed(name), help: Cow::Borrowed(row.help), unit: unit.base(), metric })
+    }
+
+    /// A number under a key that the catalogue does not have.
+    fn unknown(path: &str, number: Number) -> Self {
+        // What would need escaping in a help text is replaced, as it is in the name.
+        let safe = |c: char| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c };
+        let key: String = path.chars().take(MAX_KEY_IN_HELP).map(safe).collect();
+        Self {
+            name: Cow::Owned(unknown_name(path)),
+            help: Cow::Owned(format!("Statistic that this release of the exporter does not know ({key}).")),
+            unit: None,
+            metric: Metric::Unknown(number),
+        }
+    }
+
+    /// The names that belong to this family in one format or the other. No other family may use any of them, or a parser would
+    /// see one sample twice, or a sample in the wrong family.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let (base, suffixes): (&str, &[&str]) = match self.metric {
+            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) => (&self.name, &[""]),
+            Metric::Counter(_) => match self.name.strip_suffix("_total") {
+                Some(base) => (base, &["", "_total", "_created"]),
+                None => (&self.name, &[""]),
+            },
+            Metric::Info(_) => (self.name.strip_suffix("_info").unwrap_or(&self.name), &["", "_info"]),
+            Metric::Sizes(_) => (&self.name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
+            Metric::Histogram(..) => (&self.name, &["", "_bucket", "_count", "_sum", "_created"]),
+        };
+        suffixes.iter().map(move |suffix| format!("{base}{suffix}"))
+    }
+}
+
+/// A key of a bridge can be as long as its answer; a help text shows its beginning.
+const MAX_KEY_IN_HELP: usize = 120;
+
+/// Objects within objects are looked into this deep. No bridge ever went beyond two; the limit bounds recursion.
+const MAX_NESTING: usize = 16;
+
+/// The families of a report, and how many of its values are in none of them.
+///
+/// The order is that of the catalogue, unknown statistics behind it by name, so it does not change with that of the bridge's
+/// hash table. Of several statistics that end in one name the first wins, and the metrics about the scrape win over all.
+#[must_use]
+pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
+    let mut known = vec![None; catalogue::ROWS.len()];
+    let mut unknown = BTreeMap::new();
+    for (key, value) in report.iter() {
+        // Of a key that comes twice the last value counts.
+        match catalogue::position(key) {
+            Some(position) => known[position] = Some(value),
+            None => drop(unknown.insert(key, value)),
+        }
+    }
+
+    let mut families: Vec<Family> = Vec::with_capacity(report.len() + 4);
+    let mut unexposed = 0;
+    for (row, value) in catalogue::ROWS.iter().zip(known) {
+        let Some(value) = value else { continue };
+        match (Family::known(row, &value, names), families.last_mut()) {
+            (None, _) => unexposed += 1,
+            // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
+            (Some(family), Some(last)) if last.name == family.name => match (&mut last.metric, family.metric) {
+                (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
+                _ => unexposed += 1,
+            },
+            (Some(family), _) => {
+                // The one name on which the two older exporters differ: the ICE counters have no prefix in one of them.
+                let unprefixed = names == Names::Legacy && row.key.starts_with("total_ice_");
+                let alias = match family.metric {
+                    Metric::Counter(number) if unprefixed => Some(Family {
+                        name: Cow::Borrowed(row.key),
+                        help: Cow::Borrowed(row.help),
+                        unit: None,
+                        metric: Metric::Counter(number),
+                    }),
+                    _ => None,
+                };
+                families.push(family);
+                families.extend(alias);
+            }
+        }
+    }
+
+    if !unknown.is_empty() {
+        let own = catalogue::OWN.iter().flat_map(|own| [own.name, own.name.strip_suffix("_info").unwrap_or(own.name)]);
+        let mut taken: HashSet<String> =
+            own.map(str::to_owned).chain(families.iter().flat_map(Family::names)).collect();
+        let mut add = |path: &str, number| {
+            let family = Family::unknown(path, number);
+            let free = taken.insert(family.name.to_string());
+            if free {
+                families.push(family);
+            }
+            free
+        };
+        unexposed += expose_unknown("", unknown, MAX_NESTING, &mut add);
+    }
+    (families, unexposed)
+}
+
+/// Adds the numbers and booleans of an object and of the objects in it. Returns how many values could not be added.
+fn expose_unknown<'a>(
+    prefix: &str,
+    members: BTreeMap<&'a str, Value<'a>>,
+    nesting: usize,
+    add: &mut dyn FnMut(&str, Number) -> bool,
+) -> u64 {
+    let mut unexposed = 0;
+    for (key, value) in members {
+        let path = format!("{prefix}{key}");
+        let number = match value {
+            Value::Number(number) => Some(number),
+            Value::Boolean(truth) => Some(Number::Unsigned(truth.into())),
+            Value::Object(_) if nesting > 0 => {
+                if let Some(inner) = value.members() {
+                    let members = inner.iter().collect();
+                    unexposed += expose_unknown(&format!("{path}_"), members, nesting - 1, add);
+                    continue;
+                }
+                None
+            }
+            _ => None,
+        };
+        if !number.is_some_and(|number| add(&path, number)) {
+            unexposed += 1;
+        }
+    }
+    unexposed
+}
+
+/// `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules only.)
+fn unknown_name(path: &str) -> String {
+    let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    "jitsi_".chars().chain(path.chars().map(valid)).collect()
+}
+
+/// A number of the bridge in the base unit. Integers stay integers where the result is one. `None` if the result is beyond
+/// the range of a float.
+fn convert(number: Number, unit: Unit) -> Option<Number> {
+    let times = |factor: u64| match number {
+        Number::Unsigned(n) if n.checked_mul(factor).is_some() => Number::Unsigned(n * factor),
+        #[expect(clippy::cast_precision_loss, reason = "the factors are small")]
+        _ => Number::Float(number.as_f64() * factor as f64),
+    };
+    // Divided by the float, never multiplied by its reciprocal: 3 * 0.001 is not 0.003.
+    let over = |divisor: u32| match number {
+        Number::Unsigned(n) if n % u64::from(divisor) == 0 => Number::Unsigned(n / u64::from(divisor)),
+        _ => Number::Float(number.as_f64() / f64::from(divisor)),
+    };
+    let converted = match unit {
+        Unit::Milliseconds => over(1000),
+        Unit::BitsPerSecond => over(8),
+        Unit::KilobitsPerSecond => times(125),
+        Unit::Megabytes => times(1_000_000),
+        Unit::Plain | Unit::Seconds | Unit::Bytes | Unit::PacketsPerSecond | Unit::DateTime => number,
+    };
+    let overflowed = converted.as_f64().is_infinite() && number.as_f64().is_finite();
+    (!overflowed).then_some(converted)
+}
+
+/// The text of an info label. A number is taken as it reads: a release is a number in a string.
+fn label_value(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        _ => value.string().map(Cow::into_owned),
+    }
+}
+
+/// The number of things in a distribution of sizes, and the sum of their sizes (at least: the last element stands for its
+/// size or more). `None` if that is beyond 64 bits.
+#[must_use]
+pub fn sums(counts: &[u64]) -> Option<(u64, u64)> {
+    counts.iter().zip(0..).try_fold((0u64, 0u64), |(number, sum), (&count, size)| {
+        Some((number.checked_add(count)?, sum.checked_add(count.checked_mul(size)?)?))
+    })
+}
+
+/// The nested object `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`.
+/// The percentiles, the average and the maximum are derived and dropped. The buckets are not cumulative, and their sum is the
+/// count: the bridge's own `total_count` is written at another moment, and OpenMetrics wants the two to be equal.
+fn histogram(value: &Value) -> Option<Metric> {
+    let object = value.members()?;
+    let sum = object.get("total_value")?.number()?.as_f64();
+    if !(sum >= 0.0 && sum.is_finite()) {
+        return None;
+    }
+    let mut bounds: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut above = None;
+    for (key, value) in object.get("buckets")?.members()?.iter() {
+        if let Some(bound) = key.strip_prefix("<= ") {
+            bounds.insert(bound.parse().ok()?, value.number()?.as_count()?);
+        } else if key.starts_with("> ") {
+            above = Some(value.number()?.as_count()?);
+        }
+    }
+    if bounds.is_empty() {
+        return None;
+    }
+    bounds.values().chain(&above).try_fold(0u64, |total, &count| total.checked_add(count))?;
+    #[expect(clippy::cast_precision_loss, reason = "the bounds are those of a score up to 127")]
+    let buckets = bounds.into_iter().map(|(bound, count)| (bound as f64, count));
+    Some(Metric::Histogram(buckets.chain([(f64::INFINITY, above?)]).collect(), sum))
+}
+
+/// `yyyy-MM-dd HH:mm:ss.SSS` in UTC, as Unix time.
+fn unix_seconds(text: &str) -> Option<Number> {
+    let field = |range: std::ops::Range<usize>| {
+        let digits = text.get(range).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        digits.parse::<i64>().ok()
+    };
+    let marks = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.')];
+    if text.len() != 23 || marks.iter().any(|&(place, mark)| text.as_bytes()[place] != mark) {
+        return None;
+    }
+    let (year, month, day) = (field(0..4)?, field(5..7)?, field(8..10)?);
+    let (hour, minute, second) = (field(11..13)?, field(14..16)?, field(17..19)?);
+    let milliseconds = field(20..23)?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_in_month = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let month_index = usize::try_from(month - 1).ok()?;
+    if !(1..=*days_in_month.get(month_index)?).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let years = year - 1;
+    let days_before_year = years * 365 + years / 4 - years / 100 + years / 400;
+    let days = days_before_year + days_in_month[..month_index].iter().sum::<i64>() + day - 1 - DAYS_BEFORE_1970;
+    let milliseconds = ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + milliseconds;
+    #[expect(clippy::cast_precision_loss, reason = "four digits of year are far from 2^53 milliseconds")]
+    Some(Number::Float(milliseconds as f64 / 1000.0))
+}
+
+/// From the first day of year 1 to the first of 1970, in the calendar of today.
+const DAYS_BEFORE_1970: i64 = 719_162;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_time_of_a_report() {
+        for (text, seconds) in [
+            ("1970-01-01 00:00:00.000", 0.0),
+            ("2014-08-15 12:10:44.120", 1_408_104_644.12),
+            ("2020-02-29 23:59:59.999", 1_583_020_799.999),
+            ("2026-08-20 07:30:10.030", 1_787_211_010.03),
+        ] {
+            assert_eq!(unix_seconds(text), Some(Number::Float(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "2026-08-20T07:30:10.030",
+            "2026-08-20 07:30:10",
+            "2026-02-29 00:00:00.000",
+            "2026-13-01 00:00:00.000",
+            "2026-00-01 00:00:00.000",
+            "2026-01-00 00:00:00.000",
+            "2026-01-01 24:00:00.000",
+            "2026-01-01 00:60:00.000",
+            "2026-01-01 00:00:60.000",
+            "2026-01-01 00:00:+1.000",
+            "2026-01-01 00:00:00,000",
+            "2026-01-0\u{661} 00:00:00.00",
+        ] {
+            assert_eq!(unix_seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn converts_to_base_units_without_losing_a_digit() {
+        use Number::{Float, Negative, Unsigned};
+        for (number, unit, converted) in [
+            (Float(52.3125), Unit::Milliseconds, Float(52.3125 / 1000.0)),
+            (Unsigned(3), Unit::Milliseconds, Float(0.003)),
+            (Unsigned(982_331_004_000), Unit::Milliseconds, Unsigned(982_331_004)),
+            (Unsigned(2490), Unit::KilobitsPerSecond, Unsigned(311_250)),
+            (Float(2490.713), Unit::KilobitsPerSecond, Float(2490.713 * 125.0)),
+            (Unsigned(618_020), Unit::BitsPerSecond, Float(77_252.5)),
+            (Unsigned(512_440), Unit::BitsPerSecond, Unsigned(64_055)),
+            (Unsigned(8363), Unit::Megabytes, Unsigned(8_363_000_000)),
+            (Unsigned(u64::MAX), Unit::Megabytes, Float(18_446_744_073_709_551_615.0 * 1e6)),
+            (Negative(-8), Unit::BitsPerSecond, Float(-1.0)),
+            (Unsigned(u64::MAX), Unit::Bytes, Unsigned(u64::MAX)),
+        ] {
+            assert_eq!(convert(number, unit), Some(converted), "{number:?} {unit:?}");
+        }
+        assert_eq!(convert(Float(1e307), Unit::KilobitsPerSecond), None);
+    }
+
+    #[test]
+    fn makes_valid_names() {
+        for (key, name) in [
+            ("", "jitsi_"),
+            ("new_key", "jitsi_new_key"),
+            ("camelCase", "jitsi_camelCase"),
+            ("with-dash and space", "jitsi_with_dash_and_space"),
+            ("1st", "jitsi_1st"),
+            ("schlüssel", "jitsi_schl_ssel"),
+            ("a:b", "jitsi_a_b"),
+            ("a\nb\"c\\d", "jitsi_a_b_c_d"),
+        ] {
+            assert_eq!(unknown_name(key), name);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The two text formats, and which of them a client gets.
+
+/// A text format of Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// The text format 0.0.4 of Prometheus, which every client since 2014 reads.
+    Text,
+}
+
+impl Format {
+    /// The value of `Content-Type`. Prometheus chooses its parser by it, so it must be exact.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// Chooses by an `Accept` header (several lines joined by commas; none at all is the empty text): OpenMetrics, unless the
+    /// client prefers `text/plain` or is a browser, which would save an OpenMetrics answer as a file.
+    #[must_use]
+    pub fn negotiate(accept: &str) -> Self {
+        let ranges: Vec<_> = accept.split(',').filter_map(MediaRange::parse).collect();
+        let weight = |kind: &str, subtype: &str, version: &str| {
+            let matching = ranges.iter().filter(|range| range.covers(kind, subtype, version));
+            // The most specific range decides, whatever the weights of the others (RFC 9110, 12.5.1).
+            matching.max_by_key(|range| range.specificity()).map(|range| range.weight)
+        };
+        let open_metrics = weight("application", "openmetrics-text", "1.0.0").unwrap_or(0);
+        let text = weight("text", "plain", "0.0.4").unwrap_or(0);
+        let browser = ranges.iter().any(|range| range.is("text", "html"));
+        let named = ranges.iter().any(|range| range.is("application", "openmetrics-text"));
+        if text > open_metrics || (browser && !named) { Self::Text } else { Self::OpenMetrics }
+    }
+}
+
+/// One element of an `Accept` header, for example `text/plain;version=0.0.4;q=0.5`.
+struct MediaRange<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    /// Which version of the format. Other parameters (`charset`, `escaping`) do not tell our formats apart.
+    version: Option<&'a str>,
+    /// The q-value in thousandths.
+    weight: u16,
+}
+
+impl<'a> MediaRange<'a> {
+    fn parse(element: &'a str) -> Option<Self> {
+        let mut parts = element.split(';').map(str::trim);
+        let (kind, subtype) = parts.next()?.split_once('/')?;
+        let mut range = Self { kind, subtype, version: None, weight: 1000 };
+        for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
+            let value = value.trim().trim_matches('"');
+            match name.trim() {
+                name if name.eq_ignore_ascii_case("q") => range.weight = weight(value)?,
+                name if name.eq_ignore_ascii_case("version") => range.version = Some(value),
+                _ => {}
+            }
+        }
+        Some(range)
+    }
+
+    fn is(&self, kind: &str, subtype: &str) -> bool {
+        self.kind.eq_ignore_ascii_case(kind) && self.subtype.eq_ignore_ascii_case(subtype)
+    }
+
+    fn covers(&self, kind: &str, subtype: &str, version: &str) -> bool {
+        match (self.kind, self.subtype) {
+            ("*", "*") => true,
+            (own, "*") => own.eq_ignore_ascii_case(kind),
+            _ => self.is(kind, subtype) && self.version.is_none_or(|own| own == version),
+        }
+    }
+
+    fn specificity(&self) -> u8 {
+        u8::from(self.kind != "*") + u8::from(self.subtype != "*") + u8::from(self.version.is_some())
+    }
+}
+
+/// A q-value in thousandths; `None` for what is none, which makes its media range void.
+fn weight(text: &str) -> Option<u16> {
+    let weight: f64 = text.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Format::{self, OpenMetrics, Text};
+
+    #[test]
+    fn each_client_gets_its_format() {
+        for (client, accept, format) in [
+            ("no header", "", OpenMetrics),
+            ("curl", "*/*", OpenMetrics),
+            (
+                "Prometheus 2.42",
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                OpenMetrics,
+            ),
+            (
+                "Prometheus 2.5 to 2.33, which knows a draft only",
+                "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Text,
+            ),
+            (
+                "Prometheus 2.4, with protocol buffers",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+                Text,
+            ),
+            (
+                "Prometheus 3",
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                OpenMetrics,
+            ),
+            ("Prometheus 3 told to take text only", "text/plain;version=0.0.4;q=0.6,*/*;q=0.5", Text),
+            ("a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Text),
+            ("text, by name", "text/plain", Text),
+            ("text, in capitals and with spaces", "Text/Plain ; Version=0.0.4 ; Q=1.0", Text),
+            ("text by wildcard", "text/*", Text),
+            ("OpenMetrics and text alike", "text/plain, application/openmetrics-text", OpenMetrics),
+            ("the specific range decides", "application/openmetrics-text;q=0.1, text/plain;q=0.2, */*;q=1", Text),
+            ("text refused", "text/plain;q=0, */*", OpenMetrics),
+            ("OpenMetrics refused", "application/openmetrics-text;q=0, */*", Text),
+            ("neither", "application/json", OpenMetrics),
+            ("nonsense", ";;,q=1,/,text/plain;q=nan,text/plain;q=7", OpenMetrics),
+        ] {
+            assert_eq!(Format::negotiate(accept), format, "{client}: {accept}");
+        }
+    }
+}

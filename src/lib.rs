@@ -1,0 +1,42 @@
+//! A Prometheus exporter for the Jitsi Videobridge: each GET of `/metrics` makes one GET of the bridge's `/colibri/stats` and
+//! renders it. Nothing polls in the background, nothing is remembered between scrapes.
+//!
+//! # The map
+//!
+//! ```text
+//!  main ── cli                  what was typed -> Config
+//!    │
+//!   http                        listeners, connections, graceful stop (hyper); a thread for each connection
+//!    │  Request, Reply
+//!  exporter                     routes, permits, the budget of a scrape
+//!    │  budget, names, format
+//!  scrape                       the story of one scrape, top to bottom:
+//!    ├── bridge                   bytes    = bridge.fetch(budget)          one blocking GET (ureq)
+//!    ├── report                   report   = Report::parse(bytes)          JSON -> values (serde_json)
+//!    ├── family ── catalogue      families = families(report, names)       the table: one row per statistic
+//!    └── render ── format         text     = render(families, format)      the two text formats (prometheus-client)
+//! ```
+//!
+//! | to add | touch |
+//! |---|---|
+//! | a statistic | a row in [`catalogue`] |
+//! | an option | a field of the table in [`cli`], and `Config` |
+//! | a failure of the bridge | a variant of [`bridge::FetchError`]: its text, its reason, its remedy |
+//! | a page | a route in [`exporter`] |
+//!
+//! Between fetch and text everything is a pure function of values. Beside the map stand [`log`], one line at a time to standard
+//! error, and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module, which is named in
+//! brackets above (tokio by `http` and `main`); `make lint` holds that.
+
+pub mod bridge;
+pub mod catalogue;
+pub mod cli;
+pub mod demo;
+pub mod exporter;
+pub mod family;
+pub mod format;
+pub mod http;
+pub mod log;
+pub mod render;
+pub mod report;
+pub mod scrape;

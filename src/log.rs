@@ -1,0 +1,9 @@
+//! The log: lines on standard error, for systemd, a container engine or a person.
+
+use std::fmt;
+use std::io::{self, Write as _};
+
+/// Writes one line. Where nobody reads, nothing is lost by it: `eprintln` would panic on a closed standard error.
+pub fn line(text: fmt::Arguments) {
+    let _ = writeln!(io::stderr().lock(), "jitsiexporter: {text}");
+}

@@ -1,0 +1,145 @@
+//! Wires arguments, listener, signals and exit code; everything else is in the library.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jitsiexporter::bridge::{Bridge, BridgeUrl};
+use jitsiexporter::cli::{self, Command, Config, Listen, VERSION};
+use jitsiexporter::demo::Demo;
+use jitsiexporter::exporter::Exporter;
+use jitsiexporter::family::Names;
+use jitsiexporter::format::Format;
+use jitsiexporter::{http, log};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often it is looked for connections to the bridge that are to be closed.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// A usage error, as in most Unix programs.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = match cli::parse(&typed, |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(error) => {
+            log::line(format_args!("{error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let done = match command {
+        Command::Print(text) => print(&text),
+        Command::Serve(config) => run(&config, serve),
+        Command::Once(config) => run(&config, once),
+    };
+    done.unwrap_or_else(|error| {
+        log::line(format_args!("{error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn print(text: &str) -> Result<ExitCode, String> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| format!("cannot print: {error}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what both ways of running need: the runtime, the bridge (of `--demo`, if it is wanted) and its exporter.
+fn run(config: &Config, what: fn(&Running, &Config) -> Result<ExitCode, String>) -> Result<ExitCode, String> {
+    // One thread that accepts connections and waits for signals; the work is done in the threads of the connections.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    let url = config.url.clone().map_or_else(demo, Ok)?;
+    let bridge = Bridge::new(url.clone(), config.timeout, config.roots.clone());
+    let exporter = Exporter::new(bridge, config.names, config.timeout, config.max_scrapes);
+    let running = Running { runtime, exporter: Arc::new(exporter), url };
+    let code = what(&running, config);
+    // Whatever still runs after the grace period ends with the process.
+    running.runtime.shutdown_background();
+    code
+}
+
+struct Running {
+    runtime: Runtime,
+    exporter: Arc<Exporter>,
+    url: BridgeUrl,
+}
+
+/// Serves the sample bridge from a thread of its own, for as long as the process lives.
+fn demo() -> Result<BridgeUrl, String> {
+    let failed = |error: std::io::Error| format!("cannot serve the sample bridge: {error}");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let serve = move || -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), std::future::pending()))
+    };
+    std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
+    BridgeUrl::parse(&format!("http://{address}"))
+}
+
+/// One scrape to standard output.
+fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
+    let scrape = running.exporter.scrape(Format::Text);
+    print(&scrape.text)?;
+    Ok(if scrape.up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
+    let listeners = bind(&config.listen).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());
+    let names = match (config.names, &config.names_chosen_by) {
+        (Names::Standard, _) => "standard".to_owned(),
+        (Names::Legacy, Some(option)) => format!("legacy, because of {option}"),
+        (Names::Legacy, None) => "legacy".to_owned(),
+    };
+    log::line(format_args!("{VERSION} listens on http://{address}/metrics, bridge {}, names {names}", running.url));
+    if !config.ignored.is_empty() {
+        log::line(format_args!("{} has no effect: each scrape asks the bridge", config.ignored.join(" ")));
+    }
+
+    let exporter = Arc::clone(&running.exporter);
+    let keeper = Arc::clone(&running.exporter);
+    let served = running.runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let housekeeping = async move {
+            loop {
+                tokio::time::sleep(HOUSEKEEPING).await;
+                keeper.close_idle();
+            }
+        };
+        tokio::spawn(housekeeping);
+        let stop = std::future::poll_fn(move |cx| {
+            let interrupted = interrupt.poll_recv(cx).is_ready();
+            let terminated = terminate.poll_recv(cx).is_ready();
+            if interrupted || terminated { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        http::serve(listeners, exporter, stop).await
+    });
+    served.map_err(|error| format!("cannot serve: {error}"))?;
+    log::line(format_args!("stopped"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Binds the address; every interface means v6 and v4. Usually one socket does for both, unless the system keeps them apart
+/// (`net.ipv6.bindv6only`) or has no v6.
+fn bind(listen: &Listen) -> std::io::Result<Vec<TcpListener>> {
+    if let Some(host) = &listen.host {
+        let addresses: Vec<SocketAddr> = (&**host, listen.port).to_socket_addrs()?.collect();
+        return Ok(vec![TcpListener::bind(&*addresses)?]);
+    }
+    let any = |address: IpAddr, port| TcpListener::bind((address, port));
+    let Ok(v6) = any(Ipv6Addr::UNSPECIFIED.into(), listen.port) else {
+        return Ok(vec![any(Ipv4Addr::UNSPECIFIED.into(), listen.port)?]);
+    };
+    let port = v6.local_addr()?.port();
+    // In use: by the first socket, which takes v4 as well.
+    let v4 = any(Ipv4Addr::UNSPECIFIED.into(), port).ok();
+    Ok([Some(v6), v4].into_iter().flatten().collect())
+}

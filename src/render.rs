@@ -1,0 +1,190 @@
+//! Metric families as text, in either format.
+//!
+//! prometheus-client writes OpenMetrics. The type given to its `encode_descriptor` only chooses the word behind `# TYPE`, and
+//! the method called only the suffix, so it writes text 0.0.4 just as well. Two things it does not have are written here: a
+//! distribution as it is now (`gaugehistogram`), and the word `untyped` of 0.0.4.
+
+use std::fmt::{self, Write};
+use std::sync::LazyLock;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{
+    CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, GaugeValueEncoder, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::family::{Family, Metric, sums};
+use crate::format::Format;
+use crate::report::Number;
+
+/// What a family takes in text, give or take: HELP and TYPE are most of it. Only a guess for the first allocation.
+const BYTES_PER_FAMILY: usize = 200;
+
+/// Writes the whole exposition.
+///
+/// # Errors
+///
+/// None in practice: a `String` takes everything that is written to it.
+pub fn render(families: Vec<Family>, format: Format) -> Result<String, fmt::Error> {
+    let mut text = String::with_capacity(families.len() * BYTES_PER_FAMILY);
+    let mut run = Vec::with_capacity(families.len());
+    for family in families {
+        match &family.metric {
+            Metric::Sizes(counts) => {
+                write_run(&mut text, std::mem::take(&mut run), format)?;
+                write_sizes(&mut text, &family, counts, format)?;
+            }
+            Metric::Unknown(number) if format == Format::Text => {
+                write_run(&mut text, std::mem::take(&mut run), format)?;
+                write_head(&mut text, &family.name, &family.help, "untyped")?;
+                writeln!(text, "{} {number}", family.name)?;
+            }
+            _ => run.push(family),
+        }
+    }
+    write_run(&mut text, run, format)?;
+    if format == Format::OpenMetrics {
+        encode_eof(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// Writes the families that prometheus-client can write. A registry for each is cheap and keeps nothing between scrapes.
+fn write_run(text: &mut String, families: Vec<Family>, format: Format) -> fmt::Result {
+    if families.is_empty() {
+        return Ok(());
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Run { families, format }));
+    encode_registry(text, &registry)
+}
+
+#[derive(Debug)]
+struct Run {
+    families: Vec<Family>,
+    format: Format,
+}
+
+impl Collector for Run {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.families.iter().try_for_each(|family| encode(&mut encoder, family, self.format))
+    }
+}
+
+fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> fmt::Result {
+    use Format::{OpenMetrics, Text};
+    // In 0.0.4 a family has the name of its samples, there are no units, and an info metric is a gauge.
+    let (name, unit) = match format {
+        OpenMetrics => (stem(family), family.unit.map(unit)),
+        Text => (&*family.name, None),
+    };
+    let kind = match (&family.metric, format) {
+        (Metric::Gauge(_) | Metric::Labelled(..), _) | (Metric::Info(_), Text) => MetricType::Gauge,
+        (Metric::Info(_), OpenMetrics) => MetricType::Info,
+        (Metric::Counter(_), OpenMetrics) if !is_total(family) => MetricType::Unknown,
+        (Metric::Counter(_), _) => MetricType::Counter,
+        (Metric::Histogram(..), _) => MetricType::Histogram,
+        (Metric::Unknown(_), OpenMetrics) => MetricType::Unknown,
+        // Those two are written below, not by prometheus-client.
+        (Metric::Unknown(_), Text) | (Metric::Sizes(_), _) => return Err(fmt::Error),
+    };
+    let mut metric = encoder.encode_descriptor(name, &family.help, unit, kind)?;
+    match (&family.metric, format) {
+        (Metric::Counter(number), OpenMetrics) if is_total(family) => {
+            metric.encode_counter::<NoLabelSet, _, f64>(number, None)
+        }
+        (Metric::Gauge(number) | Metric::Counter(number) | Metric::Unknown(number), _) => metric.encode_gauge(number),
+        (Metric::Labelled(label, samples), _) => samples
+            .iter()
+            .try_for_each(|(value, number)| metric.encode_family(&[(*label, &**value)])?.encode_gauge(number)),
+        (Metric::Info(labels), OpenMetrics) => metric.encode_info(labels),
+        (Metric::Info(labels), Text) => metric.encode_family(labels)?.encode_gauge(&1u64),
+        (Metric::Histogram(buckets, sum), _) => {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            metric.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+        }
+        (Metric::Sizes(_), _) => Err(fmt::Error),
+    }
+}
+
+/// The name of a family in `OpenMetrics`, less what the encoder puts behind it again: unit and suffix.
+fn stem(family: &Family) -> &str {
+    let suffix = match family.metric {
+        Metric::Counter(_) => "_total",
+        Metric::Info(_) => "_info",
+        _ => "",
+    };
+    let name = family.name.strip_suffix(suffix).unwrap_or(&family.name);
+    let without_unit = family.unit.and_then(|unit| name.strip_suffix(unit)?.strip_suffix('_'));
+    without_unit.unwrap_or(name)
+}
+
+/// In `OpenMetrics` the name of a counter must end so. Legacy names do not, and those counters are of unknown type there.
+fn is_total(family: &Family) -> bool {
+    family.name.ends_with("_total")
+}
+
+/// The encoder wants a unit of its own type, which it cannot make from a borrowed text.
+fn unit(name: &'static str) -> &'static Unit {
+    static RATES: LazyLock<[Unit; 2]> =
+        LazyLock::new(|| ["bytes_per_second", "packets_per_second"].map(|unit| Unit::Other(unit.to_owned())));
+    match name {
+        "seconds" => &Unit::Seconds,
+        "bytes" => &Unit::Bytes,
+        "bytes_per_second" => &RATES[0],
+        _ => &RATES[1],
+    }
+}
+
+/// A distribution as it is now. In 0.0.4, which has no such type, what the official Python client writes for one: a histogram
+/// of the buckets, and two gauges.
+fn write_sizes(text: &mut String, family: &Family, counts: &[u64], format: Format) -> fmt::Result {
+    let name = &*family.name;
+    let help = &*family.help;
+    let Some((number, sum)) = sums(counts) else { return Err(fmt::Error) };
+    write_head(text, name, help, if format == Format::OpenMetrics { "gaugehistogram" } else { "histogram" })?;
+    let mut cumulative = 0;
+    for (size, count) in counts.iter().enumerate() {
+        cumulative += count;
+        if size + 1 < counts.len() {
+            writeln!(text, "{name}_bucket{{le=\"{size}.0\"}} {cumulative}")?;
+        } else {
+            writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {cumulative}")?;
+        }
+    }
+    for (suffix, value) in [("gcount", number), ("gsum", sum)] {
+        if format == Format::Text {
+            write_head(text, &format!("{name}_{suffix}"), help, "gauge")?;
+        }
+        writeln!(text, "{name}_{suffix} {value}")?;
+    }
+    Ok(())
+}
+
+fn write_head(text: &mut String, name: &str, help: &str, kind: &str) -> fmt::Result {
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+/// A number of the bridge, digit for digit.
+impl EncodeGaugeValue for Number {
+    fn encode(&self, encoder: &mut GaugeValueEncoder) -> fmt::Result {
+        match *self {
+            Self::Unsigned(number) => EncodeGaugeValue::encode(&number, encoder),
+            Self::Negative(number) => EncodeGaugeValue::encode(&number, encoder),
+            Self::Float(number) => EncodeGaugeValue::encode(&number, encoder),
+        }
+    }
+}
+
+/// A counter is never negative: [`Metric::Counter`] says so.
+impl EncodeCounterValue for Number {
+    fn encode(&self, encoder: &mut CounterValueEncoder) -> fmt::Result {
+        match *self {
+            Self::Unsigned(number) => EncodeCounterValue::encode(&number, encoder),
+            Self::Negative(_) => Err(fmt::Error),
+            Self::Float(number) => EncodeCounterValue::encode(&number, encoder),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The bridge's answer, read: JSON in, typed values out.
+//!
+//! This module knows JSON and the ways in which bridges of twelve years wrote numbers, and nothing of metrics. It reads in one
+//! pass and keeps no tree: a value borrows its text from the answer and is looked into only when somebody asks. So a number
+//! out of range, a string with half a surrogate pair or a thousand nested brackets cost that one value and not the report,
+//! and the memory stays a small multiple of the body.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A number as the bridge wrote it: an integer stays an integer, digit for digit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Zero or more, up to 2^64 - 1.
+    Unsigned(u64),
+    /// Less than zero, down to -2^63.
+    Negative(i64),
+    /// Everything else: fractions, exponents, integers beyond 64 bits. NaN and infinities only come from strings.
+    Float(f64),
+}
+
+impl Number {
+    /// Reads the text of a JSON number. `None` if it is not one, or too large for a float.
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse() {
+            return Some(Self::Unsigned(number));
+        }
+        if let Ok(number) = text.parse::<i64>() {
+            return Some(if number < 0 { Self::Negative(number) } else { Self::Unsigned(0) });
+        }
+        text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float)
+    }
+
+    /// Reads a number that came inside a string: what a JSON number may be, also with a decimal comma (JVB 1 in a German
+    /// locale), or one of the three words that Java has for what is no number.
+    fn parse_lenient(text: &str) -> Option<Self> {
+        match text {
+            "NaN" => return Some(Self::Float(f64::NAN)),
+            "Infinity" => return Some(Self::Float(f64::INFINITY)),
+            "-Infinity" => return Some(Self::Float(f64::NEG_INFINITY)),
+            _ => {}
+        }
+        // What `parse` reads besides numbers are words ("inf", "nan") and a plus sign in front; all of a number's own
+        // letters are the e of its exponent.
+        let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b',' | b'e' | b'E');
+        if !text.bytes().all(numeric) || text.starts_with('+') {
+            return None;
+        }
+        match text.split_once(',') {
+            None => Self::parse(text),
+            Some((whole, fraction)) if !whole.contains('.') && !fraction.contains(['.', ',']) => {
+                Self::parse(&format!("{whole}.{fraction}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The nearest float.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "what needs the digits does not ask for a float")]
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(number) => number as f64,
+            Self::Negative(number) => number as f64,
+            Self::Float(number) => number,
+        }
+    }
+
+    /// The number as a count: an integer of zero or more, also when written as a float (`3.0`).
+    #[must_use]
+    pub fn as_count(self) -> Option<u64> {
+        match self {
+            Self::Unsigned(number) => Some(number),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the guard is the range")]
+            Self::Float(number) if number >= 0.0 && number <= 2f64.powi(53) && number.fract() == 0.0 => {
+                Some(number as u64)
+            }
+            Self::Negative(_) | Self::Float(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(number) => number.fmt(f),
+            Self::Negative(number) => number.fmt(f),
+            // Debug, because Display never uses an exponent: 1e300 would be 301 digits.
+            Self::Float(number) => fmt::Debug::fmt(number, f),
+        }
+    }
+}
+
+/// One value of a report. Text, arrays and objects are kept as they were written and read on demand.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A number within the range of a 64-bit integer or float.
+    Number(Number),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A string, with its quotes and escapes.
+    Text(&'a str),
+    /// An array, unread.
+    Array(&'a str),
+    /// An object, unread.
+    Object(&'a str),
+    /// `null`, or a number beyond the range of a float: nothing that has a value.
+    Nothing,
+}
+
+impl<'a> Value<'a> {
+    fn classify(raw: &'a RawValue) -> Self {
+        let text = raw.get();
+        match text.as_bytes().first() {
+            Some(b'"') => Self::Text(text),
+            Some(b'[') => Self::Array(text),
+            Some(b'{') => Self::Object(text),
+            Some(b't') => Self::Boolean(true),
+            Some(b'f') => Self::Boolean(false),
+            _ => Number::parse(text).map_or(Self::Nothing, Self::Number),
+        }
+    }
+
+    /// The value as a number: itself, or the number in a string.
+    #[must_use]
+    pub fn number(&self) -> Option<Number> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(_) => Number::parse_lenient(self.string()?.trim()),
+            _ => None,
+        }
+    }
+
+    /// The value as a truth: itself, 0 or 1, or the same in a string.
+    #[must_use]
+    pub fn boolean(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(truth) => Some(*truth),
+            Self::Number(Number::Unsigned(number @ 0..=1)) => Some(*number == 1),
+            Self::Text(_) => match &*self.string()? {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The content of a string, its escapes undone. `None` for what is no string, and for one that is no Unicode text (half a
+    /// surrogate pair).
+    #[must_use]
+    pub fn string(&self) -> Option<Cow<'a, str>> {
+        let Self::Text(quoted) = *self else { return None };
+        if quoted.contains('\\') {
+            return serde_json::from_str(quoted).ok().map(Cow::Owned);
+        }
+        quoted.get(1..quoted.len() - 1).map(Cow::Borrowed)
+    }
+
+    /// The elements of an array. A string that holds an array counts as that array.
+    #[must_use]
+    pub fn elements(&self) -> Option<Vec<Value<'a>>> {
+        match *self {
+            Self::Array(text) => elements(text),
+            // A text with escapes is an owned copy and cannot be borrowed from, but an array of numbers has none.
+            Self::Text(_) => match self.string()? {
+                Cow::Borrowed(text) if text.starts_with('[') => elements(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The members of an object.
+    #[must_use]
+    pub fn members(&self) -> Option<Report<'a>> {
+        match self {
+            Self::Object(text) => serde_json::from_str(text).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn elements(array: &str) -> Option<Vec<Value<'_>>> {
+    let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
+    Some(elements.into_iter().map(Value::classify).collect())
+}
+
+/// The keys and values of one JSON object, in the order of the document. A key may come twice; then the last counts, which is
+/// the rule of JSON readers.
+#[derive(Debug)]
+pub struct Report<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+
+impl<'a> Report<'a> {
+    /// Reads the bridge's answer: an object, or (2.0-35 to 2.0-42) an array of exactly one.
+    ///
+    /// # Errors
+    ///
+    /// If the answer is no JSON, or is JSON that holds no statistics.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ReportError> {
+        let text = str::from_utf8(body).map_err(|error| ReportError::malformed(&error, body))?;
+        match serde_json::from_str(text).map_err(|error| ReportError::malformed(&error, body))? {
+            Document::Object(report) if report.0.is_empty() => Err(ReportError::Empty),
+            Document::Object(report) => Ok(report),
+            Document::Other(what) => Err(ReportError::NoObject(what)),
+        }
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys and values in the order of the document.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
+        self.0.iter().map(|(key, value)| (&**key, *value))
+    }
+
+    /// The value of a key; of several, the last.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.0.iter().rev().find(|(own, _)| own == key).map(|(_, value)| *value)
+    }
+}
+
+/// Why an answer is no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportError {
+    /// Not JSON, or not UTF-8: what the reader says, and how the answer begins.
+    Malformed(String),
+    /// `{}`: the bridge answers, but its statistics are switched off.
+    Empty,
+    /// JSON, but no object; the text says what it is.
+    NoObject(&'static str),
+}
+
+impl ReportError {
+    /// How much of the answer an error quotes: enough to recognise an error page.
+    const EXCERPT: usize = 60;
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Empty | Self::NoObject(_) => "no_statistics",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::NoObject(_) => "is this the URL of a bridge's /colibri/stats?",
+            Self::Empty => "the bridge's statistics are off: set videobridge.stats.enabled = true",
+        }
+    }
+
+    fn malformed(error: &dyn fmt::Display, body: &[u8]) -> Self {
+        if body.is_empty() {
+            return Self::Malformed("the answer is empty".to_owned());
+        }
+        let begin = String::from_utf8_lossy(&body[..body.len().min(Self::EXCERPT)]);
+        Self::Malformed(format!("the answer is no JSON: {error}; it begins with {begin:?}"))
+    }
+}
+
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => f.write_str(what),
+            Self::Empty => f.write_str("the answer is an empty object"),
+            Self::NoObject(what) => write!(f, "the answer is {what}, not an object"),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+/// What can stand at the top of an answer.
+enum Document<'a> {
+    Object(Report<'a>),
+    Other(&'static str),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Document<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DocumentVisitor)
+    }
+}
+
+struct DocumentVisitor;
+
+impl<'de> Visitor<'de> for DocumentVisitor {
+    type Value = Document<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        ReportVisitor.visit_map(map).map(Document::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let Some(first) = seq.next_element::<&RawValue>()? else { return Ok(Document::Other("an empty array")) };
+        if seq.next_element::<IgnoredAny>()?.is_some() {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Document::Other("an array of several elements"));
+        }
+        match Value::classify(first) {
+            Value::Object(text) => serde_json::from_str(text).map(Document::Object).map_err(A::Error::custom),
+            _ => Ok(Document::Other("an array without an object")),
+        }
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Document::Other("a boolean"))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Document::Other("a number"))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Document::Other("a number"))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Document::Other("a number"))
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Document::Other("a string"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Document::Other("null"))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Report<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ReportVisitor)
+    }
+}
+
+struct ReportVisitor;
+
+impl<'de> Visitor<'de> for ReportVisitor {
+    type Value = Report<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        // Room for a current bridge's 83 keys without growing on the way.
+        let mut members = Vec::with_capacity(96);
+        while let Some(key) = map.next_key_seed(Key)? {
+            members.push((key, Value::classify(map.next_value()?)));
+        }
+        Ok(Report(members))
+    }
+}
+
+/// A key, borrowed unless it has escapes. It is asked for as bytes because half a surrogate pair (`"\ud800"`) is an error to a
+/// reader of text, and one odd key must not cost the rest.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(bytes))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
