@@ -23,8 +23,8 @@ pub use url::BridgeUrl;
 /// memory.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// The largest head of an answer that is read. Real ones have 200 bytes.
-const MAX_HEAD: usize = 16 * 1024;
+/// The largest head of an answer that is read. Real ones have 200 bytes. Has to be less than [`INPUT_BUFFER`].
+const MAX_HEAD: usize = 8 * 1024;
 
 /// Room for a whole answer of a current bridge, so that it takes one read. ureq's own default of 128 KB shows in the resident
 /// memory of every connection.
@@ -264,17 +264,17 @@ impl FetchError {
         }
     }
 
-    /// What to do about it, if there is a usual cause.
+    /// What to do about it.
     #[must_use]
-    pub fn remedy(&self) -> Option<&'static str> {
-        Some(match self {
+    pub fn remedy(&self) -> &'static str {
+        match self {
             Self::Resolve(_) => "check the host in --url",
             Self::Connect(_) => {
                 "is the bridge running, and is the port right? The bridge binds 127.0.0.1 by default \
                  (videobridge.http-servers.private.host)"
             }
             Self::Tls(_) => "a certificate of an internal authority needs its root in --ca-file",
-            Self::Timeout(_) => return None,
+            Self::Timeout(_) => "the bridge hangs or is overloaded, or --timeout or the scraper's timeout is too short",
             Self::Status(404) => {
                 "the bridge's REST API is off: set videobridge.apis.rest.enabled = true, in docker \
                  COLIBRI_REST_ENABLED=true, in older images JVB_ENABLE_APIS=rest,colibri; or this is not the bridge \
@@ -283,7 +283,7 @@ impl FetchError {
             Self::Status(401 | 403) => "give user and password in the URL: http://user:password@host/",
             Self::Status(300..=399) => "redirects are not followed: give the URL that the redirect leads to",
             Self::Status(_) | Self::TooLarge | Self::Malformed(_) => "is this the URL of a bridge's /colibri/stats?",
-        })
+        }
     }
 }
 

@@ -242,6 +242,9 @@ pub static ROWS: &[Row] = &[
     row!("used_memory",                                "jitsi_machine_memory_used_bytes",                      Gauge,     Megabytes,         "Physical memory of the machine in use"),
 ];
 
+/// The help text of the info metric that the rows of [`Kind::Info`] share in standard names.
+pub const BRIDGE_INFO_HELP: &str = "What the bridge says of itself (version, release, region, relay_id).";
+
 /// A metric about the scrape or the exporter itself. These have one name in both namings.
 #[derive(Debug)]
 pub struct Own {
@@ -372,5 +375,7 @@ mod tests {
             assert!(sentence.contains(&format!(" ({}", row.key)), "{}: help lacks the key", row.key);
             assert!(sentence.starts_with(|c: char| c.is_ascii_uppercase()), "{}: begins small", row.key);
         }
+        let labels: Vec<_> = ROWS.iter().filter(|row| row.kind == Kind::Info).map(|row| row.key).collect();
+        assert!(BRIDGE_INFO_HELP.ends_with(&format!(" ({}).", labels.join(", "))), "{labels:?}");
     }
 }

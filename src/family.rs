@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use crate::catalogue::{self, Kind, Own, Row, Unit};
+use crate::catalogue::{self, BRIDGE_INFO_HELP, Kind, Own, Row, Unit};
 use crate::report::{Number, Report, Value};
 
 /// How metrics are called.
@@ -74,12 +74,12 @@ impl Family {
             Kind::Timestamp if names == Names::Legacy => return None,
             Kind::Timestamp => Metric::Gauge(unix_seconds(&value.string()?)?),
             Kind::Info => {
-                let label = Metric::Info(vec![(row.key, label_value(value)?)]);
-                let name = match names {
-                    Names::Standard => Cow::Borrowed(name),
-                    Names::Legacy => Cow::Owned(format!("{name}_info")),
+                let metric = Metric::Info(vec![(row.key, label_value(value)?)]);
+                let (name, help) = match names {
+                    Names::Standard => (Cow::Borrowed(name), BRIDGE_INFO_HELP),
+                    Names::Legacy => (Cow::Owned(format!("{name}_info")), row.help),
                 };
-                return Some(Self { name, help: Cow::Borrowed(row.help), unit: None, metric: label });
+                return Some(Self { name, help: Cow::Borrowed(help), unit: None, metric });
             }
             Kind::Sizes => {
                 let counts: Option<Vec<_>> =

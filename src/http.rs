@@ -164,7 +164,7 @@ fn start(stream: TcpStream, connections: &Arc<Connections>, site: Arc<impl Site>
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    let connection = Connections::add(connections, stream);
+    let connection = Connections::add(connections, stream)?;
     let builder = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
     builder.spawn(move || converse(&connection, &site, watcher)).map(drop)
 }
@@ -233,17 +233,24 @@ impl Connections {
     }
 
     /// Enters a connection, and if it is one too many, ends the one whose client has been silent for the longest.
-    fn add(connections: &Arc<Self>, stream: TcpStream) -> Open {
+    fn add(connections: &Arc<Self>, stream: TcpStream) -> io::Result<Open> {
         let client = Arc::new(Client::new(stream));
         let number = connections.number.fetch_add(1, Ordering::Relaxed);
         let mut open = connections.lock();
-        if open.len() >= MAX_CONNECTIONS
-            && let Some(silent) = open.values().min_by_key(|client| client.silent_since.load(Ordering::Relaxed))
-        {
-            silent.end(Shutdown::Both);
+        if open.len() >= MAX_CONNECTIONS {
+            let silent = open.iter().map(|(number, client)| (client.silent_since.load(Ordering::Relaxed), *number));
+            match silent.min() {
+                Some((since, silent)) if since != BUSY => {
+                    // Out of the registry at once, because its thread takes a moment to end.
+                    if let Some(client) = open.remove(&silent) {
+                        client.end(Shutdown::Both);
+                    }
+                }
+                _ => return Err(io::Error::other("all connections are busy")),
+            }
         }
         open.insert(number, Arc::clone(&client));
-        Open { registry: Arc::clone(connections), number, client }
+        Ok(Open { registry: Arc::clone(connections), number, client })
     }
 
     /// Lets no connection wait for another request.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::bridge::{Bridge, FetchError};
-use crate::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
+use crate::catalogue::{BUILD_INFO, OWN, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
 use crate::family::{Family, Metric, Names, families};
 use crate::format::Format;
 use crate::render::render;
@@ -25,28 +25,40 @@ pub struct Scrape {
 #[must_use]
 pub fn scrape(bridge: &Bridge, budget: Duration, names: Names, format: Format) -> Scrape {
     let start = Instant::now();
-    let body = bridge.fetch(budget).map_err(Trouble::Fetch);
-    let report = body.as_deref().map_err(Clone::clone).and_then(|body| Report::parse(body).map_err(Trouble::Report));
-    let (of_report, unexposed) = report.as_ref().map(|report| families(report, names)).unwrap_or_default();
-    let up = report.is_ok();
-    let trouble = match &report {
-        Ok(report) => report.get(KEY_OF_JICOFO).map(|_| Trouble::Jicofo),
-        Err(trouble) => Some(trouble.clone()),
-    };
+    let body = bridge.fetch(budget);
+    expose(body.as_deref().map_err(Clone::clone), || start.elapsed(), names, format)
+}
 
-    let mut exposed = Vec::with_capacity(of_report.len() + 5);
+/// Exposes what came of a fetch; `elapsed` is asked for the duration of the scrape once the report has been read. A pure
+/// function otherwise.
+#[must_use]
+pub fn expose(
+    body: Result<&[u8], FetchError>,
+    elapsed: impl FnOnce() -> Duration,
+    names: Names,
+    format: Format,
+) -> Scrape {
+    let report = body.map_err(Trouble::Fetch).and_then(|body| Report::parse(body).map_err(Trouble::Report));
+    let (of_report, unexposed) = report.as_ref().map(|report| families(report, names)).unwrap_or_default();
+    let duration = Number::Float(elapsed().as_secs_f64());
+    let up = report.is_ok();
+
+    let mut exposed = Vec::with_capacity(of_report.len() + OWN.len());
     exposed.push(Family::own(&UP, Metric::Gauge(Number::Unsigned(up.into()))));
     if let Err(trouble) = &report {
         let reason = (trouble.reason().into(), Number::Unsigned(1));
         exposed.push(Family::own(&SCRAPE_ERROR, Metric::Labelled("reason", vec![reason])));
     }
-    let duration = Number::Float(start.elapsed().as_secs_f64());
     exposed.push(Family::own(&SCRAPE_DURATION, Metric::Gauge(duration)));
     exposed.push(Family::own(&UNEXPOSED_VALUES, Metric::Gauge(Number::Unsigned(unexposed))));
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     exposed.push(Family::own(&BUILD_INFO, Metric::Info(version)));
     exposed.extend(of_report);
 
+    let trouble = match report {
+        Ok(report) => report.get(KEY_OF_JICOFO).map(|_| Trouble::Jicofo),
+        Err(trouble) => Some(trouble),
+    };
     // Writing to a String cannot fail; were it to, no answer would be better than half of one.
     Scrape { text: render(exposed, format).unwrap_or_default(), up, trouble }
 }
@@ -74,11 +86,11 @@ impl Trouble {
         }
     }
 
-    fn remedy(&self) -> Option<&'static str> {
+    fn remedy(&self) -> &'static str {
         match self {
             Self::Fetch(error) => error.remedy(),
-            Self::Report(error) => Some(error.remedy()),
-            Self::Jicofo => Some("give the URL of the bridge, whose port is 8080; Jicofo has a /metrics of its own"),
+            Self::Report(error) => error.remedy(),
+            Self::Jicofo => "give the URL of the bridge, whose port is 8080; Jicofo has a /metrics of its own",
         }
     }
 }
@@ -90,6 +102,6 @@ impl fmt::Display for Trouble {
             Self::Report(error) => error.fmt(f)?,
             Self::Jicofo => f.write_str("these are the statistics of Jicofo, not of a bridge")?,
         }
-        self.remedy().map_or(Ok(()), |remedy| write!(f, " ({remedy})"))
+        write!(f, " ({})", self.remedy())
     }
 }

@@ -1,0 +1,323 @@
+//! The command line and the environment: every option, every launch line in the wild, every mistake.
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::Command as Process;
+use std::time::Duration;
+
+use jitsiexporter::cli::{self, Command, Config, parse};
+use jitsiexporter::family::Names::{self, Legacy, Standard};
+use support::{CURRENT, Exporter, FakeBridge, command, sample};
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn read(line: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    parse(&words(line), |name| environment.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()))
+}
+
+#[track_caller]
+fn config(line: &str, environment: &[(&str, &str)]) -> Config {
+    match read(line, environment) {
+        Ok(Command::Serve(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn mistake(line: &str, environment: &[(&str, &str)]) -> String {
+    let error = read(line, environment).map(|command| panic!("{line}: {command:?}")).unwrap_err();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+const URL: &str = "http://localhost:8080/colibri/stats";
+
+#[test]
+fn defaults() {
+    let config = config("", &[]);
+    assert_eq!(config.url.unwrap().to_string(), URL);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9700");
+    assert_eq!(config.timeout, Duration::from_secs(5));
+    assert_eq!(config.max_scrapes, 40);
+    assert_eq!(config.names, Standard);
+    assert!(config.roots.is_none() && config.ignored.is_empty() && config.names_chosen_by.is_none());
+}
+
+#[test]
+fn every_option_in_every_spelling() {
+    for spelling in ["--timeout 2.5", "--timeout=2.5", "-timeout 2.5", "-timeout=2.5", "--timeout 9 --timeout 2.5"] {
+        assert_eq!(config(spelling, &[]).timeout, Duration::from_millis(2500), "{spelling}");
+    }
+    assert_eq!(config("--url https://jvb", &[]).url.unwrap().to_string(), "https://jvb/colibri/stats");
+    assert_eq!(config("--max-scrapes 3", &[]).max_scrapes, 3);
+    assert_eq!(config("--listen-address [::1]:0", &[]).listen.to_string(), "[::1]:0");
+    assert_eq!(config("--legacy-names", &[]).names, Legacy);
+    assert_eq!(config("-legacy-names=true", &[]).names, Legacy);
+    assert_eq!(config("--legacy-names=false", &[]).names, Standard);
+    assert!(config("--demo", &[]).url.is_none());
+    assert!(matches!(read("--once", &[]), Ok(Command::Once(_))));
+}
+
+#[test]
+fn every_option_has_an_environment_variable_and_the_command_line_wins() {
+    for option in cli::options().iter().filter(|option| !["--help", "--version"].contains(&&*option.name)) {
+        let name = option.name.trim_start_matches('-').replace('-', "_").to_uppercase();
+        assert_eq!(option.variable.as_deref(), Some(&*format!("JITSIEXPORTER_{name}")));
+    }
+    let all = [
+        ("JITSIEXPORTER_URL", "http://env:1/x"),
+        ("JITSIEXPORTER_LISTEN_ADDRESS", ":1"),
+        ("JITSIEXPORTER_TIMEOUT", "1"),
+        ("JITSIEXPORTER_MAX_SCRAPES", "1"),
+        ("JITSIEXPORTER_LEGACY_NAMES", "yes"),
+    ];
+    let from_environment = config("", &all);
+    assert_eq!(from_environment.url.unwrap().to_string(), "http://env:1/x");
+    assert_eq!(from_environment.listen.to_string(), ":1");
+    assert_eq!((from_environment.timeout, from_environment.max_scrapes), (Duration::from_secs(1), 1));
+    assert_eq!(from_environment.names, Legacy);
+    assert_eq!(from_environment.names_chosen_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
+    let typed = config("--url http://typed --listen-address :2 --timeout 2 --max-scrapes 2 --legacy-names=false", &all);
+    assert_eq!(typed.url.unwrap().to_string(), "http://typed/colibri/stats");
+    assert_eq!(typed.listen.to_string(), ":2");
+    assert_eq!((typed.timeout, typed.max_scrapes, typed.names), (Duration::from_secs(2), 2, Standard));
+
+    assert!(config("--demo", &all).url.is_none(), "--demo wins over a bridge from the environment");
+    assert!(config("", &[("JITSIEXPORTER_DEMO", "1")]).url.is_none());
+    assert!(matches!(read("", &[("JITSIEXPORTER_ONCE", "on")]), Ok(Command::Once(_))));
+    for off in ["", "0", "false", "No", "OFF"] {
+        assert_eq!(config("", &[("JITSIEXPORTER_LEGACY_NAMES", off), ("JITSIEXPORTER_TIMEOUT", "")]).names, Standard);
+    }
+    // What Kubernetes puts into the environment of a pod beside a service of our name is none of ours.
+    config("", &[("JITSIEXPORTER_PORT", "tcp://10.0.0.1:9700"), ("JITSIEXPORTER_SERVICE_HOST", "10.0.0.1")]);
+}
+
+/// The launch lines of the two exporters that this program replaces, as they stand in charts, units and guides.
+#[test]
+fn launch_lines_in_the_wild() {
+    let colibri = "http://localhost:8080/colibri/stats";
+    for (line, url, listen, names) in [
+        // prometheus-jitsi-meet-exporter: the Helm charts, the operator, KEDA
+        ("-videobridge-url http://localhost:8080/colibri/stats", colibri, ":9888", Legacy),
+        // its Ansible role
+        ("-videobridge-url http://localhost:8080/colibri/stats -web.listen-address :9888", colibri, ":9888", Legacy),
+        // compose files and guides
+        ("-videobridge-url http://jvb:8080/colibri/stats", "http://jvb:8080/colibri/stats", ":9888", Legacy),
+        ("--videobridge-url=http://jitsi:8080/colibri/stats", "http://jitsi:8080/colibri/stats", ":9888", Legacy),
+        ("-web.listen-address=:9999 -videobridge-url=http://jvb", "http://jvb/colibri/stats", ":9999", Legacy),
+        // what every Prometheus exporter calls it implies nothing
+        ("--web.listen-address 0.0.0.0:9888", colibri, "0.0.0.0:9888", Standard),
+        // jitsiexporter (Go): NixOS
+        (
+            "-url http://localhost:8080/colibri/stats -host 0.0.0.0 -port 9700 -interval 30s",
+            colibri,
+            "0.0.0.0:9700",
+            Legacy,
+        ),
+        // its image, whose entry point is the first two, with the command of the Ansible role
+        (
+            "-debug=true -host=0.0.0.0 --url http://jitsi-meet_jvb_1:8080/colibri/stats",
+            "http://jitsi-meet_jvb_1:8080/colibri/stats",
+            "0.0.0.0:9700",
+            Legacy,
+        ),
+        // the unit of a blog
+        (
+            "--url=http://127.0.0.1:8080/colibri/stats --host=127.0.0.1 --port=9700",
+            "http://127.0.0.1:8080/colibri/stats",
+            "127.0.0.1:9700",
+            Legacy,
+        ),
+        ("-url http://localhost:8080/colibri/stats", colibri, "127.0.0.1:9700", Standard),
+        ("-port 1234", colibri, "localhost:1234", Legacy),
+        ("-host ::", colibri, "[::]:9700", Legacy),
+        ("-debug", colibri, "127.0.0.1:9700", Legacy),
+        ("-debug=false -interval=1m", colibri, "127.0.0.1:9700", Legacy),
+        ("-videobridge-url http://jvb --legacy-names=false", "http://jvb/colibri/stats", ":9888", Standard),
+    ] {
+        // What a command line implies wins over the environment of an image.
+        let image = [("JITSIEXPORTER_LISTEN_ADDRESS", ":9700"), ("JITSIEXPORTER_LEGACY_NAMES", "false")];
+        for environment in [&[][..], &image] {
+            let config = config(line, environment);
+            assert_eq!(config.url.unwrap().to_string(), url, "{line}");
+            let typed = ["address", "-host", "-port", "videobridge-url"].iter().any(|word| line.contains(word));
+            let expected = if environment.is_empty() || typed { listen } else { ":9700" };
+            assert_eq!(config.listen.to_string(), expected, "{line}");
+            assert_eq!(config.names, names, "{line}");
+            assert_eq!(config.names_chosen_by.is_some(), names == Legacy, "{line}");
+        }
+    }
+    assert_eq!(config("-debug=true -interval 30s", &[]).ignored, ["-debug", "-interval"]);
+}
+
+#[test]
+fn mistakes_are_one_line_that_quotes_what_was_typed() {
+    for (line, complaint) in [
+        ("--nonsense", "\"--nonsense\" is not an option (see --help)"),
+        ("--nonsense=7", "\"--nonsense\" is not an option"),
+        ("-x", "\"-x\" is not an option"),
+        ("http://jvb", "\"http://jvb\" is not an option"),
+        ("help", "\"help\" is not an option"),
+        ("--", "\"--\" is not an option"),
+        ("-", "\"-\" is not an option"),
+        ("--url", "--url needs a value"),
+        ("-videobridge-url", "-videobridge-url needs a value"),
+        ("--url jvb:8080", "--url: \"jvb:8080\" does not begin with http:// or https://"),
+        ("-videobridge-url jvb", "-videobridge-url: \"jvb\" does not begin with http:// or https://"),
+        ("--url http://me:secret@:x/", "--url: \"http://***@:x/\""),
+        ("--listen-address 9700", "--listen-address: \"9700\" is not host:port or :port"),
+        ("--listen-address :x", "--listen-address: \":x\" is not host:port or :port"),
+        ("--listen-address :99999", "--listen-address: \":99999\" is not"),
+        ("--listen-address ::1:9700", "--listen-address: \"::1:9700\" needs brackets around an IPv6 address"),
+        ("-port x", "-port: \"localhost:x\" is not host:port or :port"),
+        ("--timeout 0", "--timeout: \"0\" is not a number of seconds from 0.001 to 3600"),
+        ("--timeout 5s", "--timeout: \"5s\" is not"),
+        ("--timeout NaN", "--timeout: \"NaN\" is not"),
+        ("--timeout -1", "--timeout: \"-1\" is not"),
+        ("--timeout inf", "--timeout: \"inf\" is not"),
+        ("--max-scrapes 0", "--max-scrapes: \"0\" is not a number from 1 to 256"),
+        ("--max-scrapes many", "--max-scrapes: \"many\" is not"),
+        ("--legacy-names=maybe", "--legacy-names: \"maybe\" is neither true nor false"),
+        ("--demo --url http://jvb", "--demo brings a bridge of its own and does not go with --url"),
+        (
+            "--demo -videobridge-url http://jvb",
+            "--demo brings a bridge of its own and does not go with -videobridge-url",
+        ),
+    ] {
+        let error = mistake(line, &[]);
+        assert!(error.contains(complaint), "{line}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+    for (name, value, complaint) in [
+        ("JITSIEXPORTER_TIMEOUT", "soon", "JITSIEXPORTER_TIMEOUT: \"soon\" is not"),
+        ("JITSIEXPORTER_URL", "jvb", "JITSIEXPORTER_URL: \"jvb\" does not begin with"),
+        ("JITSIEXPORTER_DEMO", "perhaps", "JITSIEXPORTER_DEMO: \"perhaps\" is neither true nor false"),
+    ] {
+        let error = mistake("", &[(name, value)]);
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+#[test]
+fn help_fits_a_terminal_and_names_everything() {
+    let help = cli::help();
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    // As one line, because variables and defaults may be wrapped away from their options.
+    let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for option in cli::options() {
+        assert!(flat.contains(&option.name), "{}", option.name);
+        for part in [option.default, option.variable, option.value].into_iter().flatten() {
+            assert!(flat.contains(&part), "{} lacks {part}", option.name);
+        }
+    }
+    assert_eq!(help.matches("  $ jitsiexporter ").count(), 2, "{help}");
+    for line in ["--help", "-h", "-help", "--url x --help"] {
+        assert!(matches!(read(line, &[]), Ok(Command::Print(text)) if text == help), "{line}");
+    }
+}
+
+#[test]
+fn the_defaults_of_the_table_are_the_defaults() {
+    let defaults: Vec<_> =
+        cli::options().into_iter().filter_map(|option| Some((option.name, option.default?))).collect();
+    let line: Vec<_> = defaults.iter().flat_map(|(name, value)| [&**name, value]).collect();
+    let (typed, silent) = (config(&line.join(" "), &[]), config("", &[]));
+    assert_eq!(defaults.len(), 4);
+    assert_eq!((typed.url, typed.listen), (silent.url, silent.listen));
+    assert_eq!((typed.timeout, typed.max_scrapes), (silent.timeout, silent.max_scrapes));
+}
+
+fn output(process: &mut Process) -> (Option<i32>, String, String) {
+    let output = process.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn exit_codes() {
+    let (code, out, error) = output(&mut command(&["--version"], &[]));
+    assert_eq!((code, &*error), (Some(0), ""));
+    assert!(out.starts_with(concat!("jitsiexporter ", env!("CARGO_PKG_VERSION"))), "{out}");
+    assert_eq!(output(&mut command(&["--help"], &[])), (Some(0), cli::help(), String::new()));
+    let (code, out, error) = output(&mut command(&["--timeout", "x"], &[]));
+    assert_eq!((code, &*out), (Some(2), ""));
+    assert_eq!(error, "jitsiexporter: --timeout: \"x\" is not a number of seconds from 0.001 to 3600\n");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, error) = output(&mut command(&["--listen-address", &address], &[]));
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&format!("cannot listen on {address}: Address already in use")), "{error}");
+    let (code, _, error) = output(&mut command(&["--listen-address", "203.0.113.1:0"], &[]));
+    assert_eq!(code, Some(1), "{error}");
+}
+
+#[test]
+fn once_is_one_scrape_as_text() {
+    let bridge = FakeBridge::json(CURRENT);
+    let (code, out, error) = output(&mut command(&["--once", "--url", &bridge.url()], &[]));
+    assert_eq!((code, &*error, bridge.hits()), (Some(0), "", 1));
+    assert!(
+        sample(&out, "jitsi_conferences") == Some("4")
+            && !out.contains("# EOF")
+            && out.contains("# TYPE jitsi_bridge_info gauge")
+    );
+    let nowhere = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let (code, out, error) = output(&mut command(&["--once", "--url", &format!("http://{nowhere}")], &[]));
+    assert_eq!((code, sample(&out, "jitsi_up")), (Some(1), Some("0")));
+    assert!(error.contains("connection refused") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn the_demo_needs_no_bridge() {
+    let (code, out, error) = output(&mut command(&["--once", "--demo"], &[]));
+    assert_eq!((code, sample(&out, "jitsi_up"), &*error), (Some(0), Some("1"), ""));
+    let exporter = Exporter::start(&["--demo", "--listen-address", "127.0.0.1:0", "--legacy-names"], &[]);
+    assert!(sample(&exporter.metrics(), "jitsi_total_participants").is_some());
+}
+
+#[test]
+fn the_start_line_says_what_is_served() {
+    let line = |args: &[&str], environment: &[(&str, &str)]| Exporter::start(args, environment).log().join("\n");
+    let plain = line(&["--url", "http://me:secret@jvb", "--listen-address", "127.0.0.1:0"], &[]);
+    assert!(
+        plain.contains(env!("CARGO_PKG_VERSION")) && plain.ends_with("bridge http://jvb/colibri/stats, names standard"),
+        "{plain}"
+    );
+    let old = line(&["-videobridge-url=http://jvb", "-web.listen-address=127.0.0.1:0"], &[]);
+    assert!(old.ends_with("names legacy, because of -videobridge-url"), "{old}");
+    let environment = line(&["--listen-address", "127.0.0.1:0"], &[("JITSIEXPORTER_LEGACY_NAMES", "1")]);
+    assert!(environment.ends_with("names legacy, because of JITSIEXPORTER_LEGACY_NAMES"), "{environment}");
+    let idle = Exporter::start(&["-interval", "30s", "-debug", "-listen-address", "127.0.0.1:0"], &[]);
+    idle.wait_for_log("-interval -debug has no effect");
+}
+
+#[test]
+fn every_interface_is_v4_and_v6() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::start(&["--url", &bridge.url(), "--listen-address", ":0"], &[]);
+    assert!(exporter.listens_on().ip().is_unspecified());
+    let port = exporter.address().port();
+    std::net::TcpStream::connect(("127.0.0.1", port)).expect("v4");
+    if TcpListener::bind("[::1]:0").is_ok() {
+        std::net::TcpStream::connect(("::1", port)).expect("v6");
+    }
+    assert_eq!(exporter.get("/health").body, "ok");
+}
+
+#[test]
+fn names_are_as_they_were_chosen() {
+    let served = |names: Names| {
+        let bridge = FakeBridge::json(CURRENT);
+        let exporter = Exporter::before(&bridge.url(), if names == Legacy { &["--legacy-names"] } else { &[] });
+        let text = exporter.metrics();
+        (sample(&text, "jitsi_rtt_aggregate").is_some(), sample(&text, "jitsi_rtt_aggregate_seconds").is_some())
+    };
+    assert_eq!((served(Standard), served(Legacy)), ((false, true), (true, false)));
+}

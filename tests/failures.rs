@@ -1,0 +1,369 @@
+//! What a bridge can do wrong, and what the exporter makes of it: `jitsi_up 0`, the right reason, within the budget, and a good
+//! scrape as soon as the bridge is good again.
+
+mod support;
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use jitsiexporter::bridge::MAX_BODY;
+use support::Then::{Close, KeepAlive};
+use support::{CURRENT, Exporter, FakeBridge, reason, response, sample};
+
+/// The budget of the scrapes here, in seconds, as the scraper's header and as the option.
+const BUDGET: f64 = 0.6;
+
+/// How much later than its budget an answer may be. Generous, because neighbours may be busy; what hangs, hangs for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One scrape of a bridge that misbehaves: the reason, and the line in the log.
+fn failure(url: &str) -> (String, String) {
+    let exporter = Exporter::before(url, &["--timeout", &BUDGET.to_string()]);
+    let start = Instant::now();
+    let text = exporter.metrics();
+    assert!(start.elapsed() < Duration::from_secs_f64(BUDGET) + PATIENCE, "{:?}", start.elapsed());
+    assert_eq!(sample(&text, "jitsi_up"), Some("0"), "{text}");
+    assert!(!text.contains("jitsi_conferences"), "statistics from nowhere: {text}");
+    let reason = reason(&text).expect("a reason").to_owned();
+    let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
+    (reason, exporter.wait_for_log(&format!("{}: ", shown.trim_start_matches("http://"))))
+}
+
+/// The same for a bridge that sends these bytes and closes.
+fn failure_of(bytes: impl Into<Vec<u8>>) -> (String, String) {
+    failure(&FakeBridge::bytes(bytes).url())
+}
+
+#[track_caller]
+fn assert_failure((reason, log): (String, String), expected: &str, words: &str) {
+    assert_eq!(reason, expected, "{log}");
+    assert!(log.contains(words), "{words:?} is not in {log:?}");
+}
+
+/// An address at which nothing listens.
+fn nowhere() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    format!("http://{address}/colibri/stats")
+}
+
+#[test]
+fn nothing_listens() {
+    assert_failure(failure(&nowhere()), "connect", "connection refused (is the bridge running");
+}
+
+#[test]
+fn the_name_does_not_resolve() {
+    assert_failure(
+        failure("http://no-such-host.invalid/colibri/stats"),
+        "resolve",
+        "cannot resolve \"no-such-host.invalid\"",
+    );
+}
+
+#[test]
+fn the_bridge_is_silent() {
+    let bridge = FakeBridge::start(|_, _| {
+        sleep(Duration::from_secs(20));
+        Close
+    });
+    assert_failure(failure(&bridge.url()), "timeout", "timed out while waiting for the answer");
+}
+
+#[test]
+fn the_bridge_does_not_accept() {
+    // A listener that is never asked takes connections until its queue is full, and then none.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
+    assert_failure(failure(&url), "timeout", "timed out while");
+}
+
+/// Sends the head of a good answer, and the body byte by byte, for ever.
+fn drip(stream: &mut TcpStream, bytes: &str) -> support::Then {
+    for byte in bytes.bytes() {
+        if stream.write_all(&[byte]).is_err() {
+            break;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Close
+}
+
+#[test]
+fn the_body_drips() {
+    let answer = response("200 OK", "application/json", CURRENT);
+    let body = answer.find("\r\n\r\n").unwrap() + 4;
+    let bridge = FakeBridge::start(move |stream, _| {
+        let _ = stream.write_all(&answer.as_bytes()[..body]);
+        drip(stream, &answer[body..])
+    });
+    assert_failure(failure(&bridge.url()), "timeout", "timed out while waiting for the answer");
+}
+
+#[test]
+fn the_head_drips() {
+    let bridge = FakeBridge::start(|stream, _| drip(stream, &response("200 OK", "application/json", CURRENT)));
+    assert_failure(failure(&bridge.url()), "timeout", "timed out while waiting for the answer");
+}
+
+#[test]
+fn the_bridge_closes_without_a_word() {
+    assert_failure(failure_of(""), "connect", "closed the connection without an answer");
+}
+
+#[test]
+fn the_bridge_closes_within_the_head() {
+    assert_failure(failure_of("HTTP/1.1 200 OK\r\nContent-Ty"), "connect", "closed the connection without an answer");
+}
+
+#[test]
+fn the_bridge_closes_within_the_body() {
+    let answer = response("200 OK", "application/json", CURRENT);
+    assert_failure(failure_of(&answer.as_bytes()[..answer.len() - 100]), "malformed", "the answer stops after");
+    let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":";
+    assert_failure(failure_of(chunk), "malformed", "the answer stops after");
+}
+
+#[test]
+fn the_head_never_ends() {
+    let bridge = FakeBridge::start(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+        let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
+        while stream.write_all(line.as_bytes()).is_ok() {}
+        Close
+    });
+    assert_failure(failure(&bridge.url()), "too_large", "larger than");
+}
+
+#[test]
+fn the_answer_is_no_http() {
+    assert_failure(failure_of("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the answer is no HTTP");
+}
+
+#[test]
+fn the_rest_api_is_off() {
+    let answer = response("404 Not Found", "text/html", "<html><body><h2>HTTP ERROR 404</h2></body></html>");
+    assert_failure(failure_of(answer), "status", "status 404 (the bridge's REST API is off");
+}
+
+#[test]
+fn any_status_but_200() {
+    for (status, words) in [
+        ("204 No Content", "status 204"),
+        ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301 (redirects are not followed"),
+        ("302 Found", "status 302"),
+        ("401 Unauthorized", "status 401 (give user and password"),
+        ("406 Not Acceptable", "status 406"),
+        ("500 Server Error", "status 500"),
+        ("503 Service Unavailable", "status 503"),
+    ] {
+        // The body of such an answer is never read as statistics.
+        assert_failure(failure_of(response(status, "application/json", CURRENT)), "status", words);
+    }
+}
+
+#[test]
+fn a_page_instead_of_statistics() {
+    let page = response("200 OK", "text/html", "<!DOCTYPE html>\n<html>\"Welcome\"</html>");
+    assert_failure(failure_of(page), "malformed", "it begins with \"<!DOCTYPE html>\\n<html>\\\"Welcome");
+}
+
+/// A valid report of this many bytes.
+fn report_of(size: usize) -> String {
+    let (head, tail) = ("{\"conferences\":4,\"filler\":\"", "\"}");
+    format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
+}
+
+#[test]
+fn too_much_declared() {
+    let bridge = FakeBridge::start(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{");
+        sleep(Duration::from_secs(20));
+        Close
+    });
+    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
+    assert_failure(
+        failure_of(response("200 OK", "application/json", &report_of(MAX_BODY + 1))),
+        "too_large",
+        "256 KiB",
+    );
+}
+
+#[test]
+fn too_much_in_chunks() {
+    let bridge = FakeBridge::start(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
+        while stream.write_all(chunk.as_bytes()).is_ok() {}
+        Close
+    });
+    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
+}
+
+#[test]
+fn too_much_until_close() {
+    let bridge = FakeBridge::start(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b' '; 4096]).is_ok() {}
+        Close
+    });
+    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
+}
+
+#[test]
+fn just_as_much_as_is_read() {
+    let report = report_of(MAX_BODY);
+    let chunks: String = format!("{:x}\r\n{report}\r\n0\r\n\r\n", report.len());
+    for answer in [
+        response("200 OK", "application/json", &report),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
+        format!("HTTP/1.1 200 OK\r\n\r\n{report}"),
+        format!("HTTP/1.0 200 OK\r\n\r\n{report}"),
+    ] {
+        let bridge = FakeBridge::bytes(answer);
+        let text = Exporter::before(&bridge.url(), &[]).metrics();
+        assert_eq!(sample(&text, "jitsi_conferences"), Some("4"), "{text}");
+    }
+}
+
+#[test]
+fn bodies_that_are_no_report() {
+    for (body, reason, words) in [
+        (&b"{\"conferences\": \"\xff\"}"[..], "malformed", "invalid utf-8"),
+        (b"{\"conferences\": 4", "malformed", "EOF while parsing"),
+        (b"", "malformed", "the answer is empty"),
+        (b"{}", "no_statistics", "videobridge.stats.enabled"),
+        (b"null", "no_statistics", "the answer is null"),
+        (b"[]", "no_statistics", "the answer is an empty array"),
+    ] {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        assert_failure(failure_of([head.as_bytes(), body].concat()), reason, words);
+    }
+}
+
+#[test]
+fn deep_nesting_costs_one_value() {
+    let deep = format!("{{\"conferences\":4,\"deep\":{}{}}}", "[".repeat(120_000), "]".repeat(120_000));
+    let bridge = FakeBridge::bytes(response("200 OK", "application/json", &deep));
+    let text = Exporter::before(&bridge.url(), &[]).metrics();
+    assert_eq!(sample(&text, "jitsi_conferences"), Some("4"), "{text}");
+    assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"), "{text}");
+}
+
+#[test]
+fn credentials_are_sent_and_never_shown() {
+    let bridge = FakeBridge::start(|stream, _| {
+        let _ = stream.write_all(response("401 Unauthorized", "text/plain", "").as_bytes());
+        KeepAlive
+    });
+    let url = bridge.url().replace("://", "://me:se%40cret@");
+    let exporter = Exporter::before(&url, &[]);
+    let text = exporter.metrics();
+    exporter.wait_for_log("status 401");
+    let page = exporter.get("/").body;
+    assert!(page.contains(&bridge.url()), "{page}");
+    for shown in [text, page, exporter.log().join("\n")] {
+        assert!(!shown.contains("cret") && !shown.contains("me:"), "{shown}");
+    }
+    let request = bridge.requests().remove(0).to_ascii_lowercase();
+    assert!(request.contains("authorization: basic bwu6c2vay3jlda==\r\n"), "{request}");
+    assert!(request.starts_with("get /colibri/stats http/1.1\r\n"), "{request}");
+}
+
+#[test]
+fn the_bridge_is_asked_for_json_once_per_scrape_and_nothing_else() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    exporter.get("/health");
+    exporter.get("/");
+    assert_eq!(bridge.hits(), 0);
+    for scrapes in 1..=3 {
+        exporter.metrics();
+        assert_eq!(bridge.hits(), scrapes);
+    }
+    assert_eq!(bridge.accepted(), 1, "the connection is kept");
+    let head = bridge.requests().remove(0);
+    assert!(head.contains("accept: application/json\r\n"), "{head}");
+    assert!(head.contains("user-agent: jitsiexporter/"), "{head}");
+}
+
+#[test]
+fn proxies_in_the_environment_are_ignored() {
+    let bridge = FakeBridge::json(CURRENT);
+    let proxy = nowhere();
+    let variables = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let environment: Vec<_> = variables.map(|name| (name, &*proxy)).to_vec();
+    let exporter = Exporter::start(&["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"], &environment);
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+}
+
+#[test]
+fn the_scraper_may_have_less_time_than_the_timeout() {
+    let bridge = FakeBridge::start(|_, _| {
+        sleep(Duration::from_secs(30));
+        Close
+    });
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "25"]);
+    let start = Instant::now();
+    let answer = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "0.8")]);
+    assert_eq!(reason(&answer.body), Some("timeout"));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_next_scrape_is_right_at_once() {
+    let bad = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&bad);
+    let bridge = FakeBridge::start(move |stream, _| {
+        let good = response("200 OK", "application/json", CURRENT);
+        let answer =
+            if switch.load(Ordering::SeqCst) { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{" } else { &good };
+        let _ = stream.write_all(answer.as_bytes());
+        if switch.load(Ordering::SeqCst) { Close } else { KeepAlive }
+    });
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for round in 0..5 {
+        bad.store(true, Ordering::SeqCst);
+        assert_eq!(reason(&exporter.metrics()), Some("malformed"), "round {round}");
+        bad.store(false, Ordering::SeqCst);
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "round {round}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_dies_is_no_failure() {
+    // The bridge answers once on each connection, says that it keeps it, and closes it when the next request has come.
+    let answer = response("200 OK", "application/json", CURRENT);
+    let bridge = FakeBridge::start(move |stream, _| {
+        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = std::io::Read::read(stream, &mut [0; 1024]);
+        Close
+    });
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for round in 0..10 {
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "round {round}: {:?}", exporter.log());
+    }
+}
+
+#[test]
+fn a_bridge_that_sends_more_than_it_said_does_not_poison_the_next_scrape() {
+    let bridge = FakeBridge::start(|stream, number| {
+        let report = format!("{{\"conferences\":{number}}}");
+        let stray = response("200 OK", "application/json", "{\"conferences\":77}");
+        let _ = stream.write_all(response("200 OK", "application/json", &report).as_bytes());
+        sleep(Duration::from_millis(20));
+        let _ = stream.write_all(stray.as_bytes());
+        KeepAlive
+    });
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for number in 0..5 {
+        assert_eq!(sample(&exporter.metrics(), "jitsi_conferences"), Some(&*number.to_string()));
+        sleep(Duration::from_millis(60));
+    }
+}

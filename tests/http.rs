@@ -1,0 +1,320 @@
+//! The HTTP side: routes, formats, limits, graceful stop, and clients that behave badly.
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jitsiexporter::http::MAX_CONNECTIONS;
+use support::Then::KeepAlive;
+use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, response, sample};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A bridge that answers after a while.
+fn slow(delay: Duration) -> FakeBridge {
+    FakeBridge::start(move |stream, _| {
+        thread::sleep(delay);
+        let _ = stream.write_all(response("200 OK", "application/json", CURRENT).as_bytes());
+        KeepAlive
+    })
+}
+
+#[test]
+fn routes() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for (path, status, content_type, words) in [
+        ("/metrics", 200, OPEN_METRICS, "jitsi_up 1"),
+        ("/metrics?collect=all", 200, OPEN_METRICS, "jitsi_up 1"),
+        ("/health", 200, "text/plain; charset=utf-8", "ok"),
+        ("/", 200, "text/html; charset=utf-8", "<a href=\"metrics\">"),
+        ("/metrics/", 404, "text/plain; charset=utf-8", "not found"),
+        ("/colibri/stats", 404, "text/plain; charset=utf-8", "not found"),
+        ("/probe?target=http://127.0.0.1:1/", 404, "text/plain; charset=utf-8", "not found"),
+    ] {
+        let get = exporter.get(path);
+        assert_eq!((get.status, get.header("content-type")), (status, Some(content_type)), "{path}");
+        assert!(get.body.contains(words), "{path}: {}", get.body);
+        assert_eq!(get.header("content-length"), Some(&*get.body.len().to_string()), "{path}");
+        let head = exporter.request("HEAD", path, &[]);
+        assert_eq!((head.status, head.header("content-type"), &*head.body), (status, Some(content_type), ""), "{path}");
+        assert!(head.header("content-length").is_some(), "{path}: {}", head.head);
+    }
+    assert_eq!(exporter.get("/health").body, "ok");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
+        let answer = exporter.request(method, "/metrics", &[("Content-Length", "0")]);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("get, head")), "{method}");
+    }
+}
+
+#[test]
+fn the_landing_page_escapes_the_url() {
+    let exporter = Exporter::before("http://127.0.0.1:1/?a=1&b=2", &[]);
+    let page = exporter.get("/").body;
+    assert!(page.contains("http://127.0.0.1:1/colibri/stats?a=1&amp;b=2"), "{page}");
+    assert!(page.contains(env!("CARGO_PKG_VERSION")), "{page}");
+}
+
+#[test]
+fn each_client_gets_its_format_and_its_label() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for (headers, content_type) in [
+        (&[][..], OPEN_METRICS),
+        (&[("Accept", "*/*")], OPEN_METRICS),
+        (&[("Accept", "text/html,*/*;q=0.8")], TEXT),
+        (&[("Accept", "text/plain;version=0.0.4")], TEXT),
+        (&[("Accept", "application/openmetrics-text;version=1.0.0;q=0.4"), ("Accept", "text/plain;q=0.6")], TEXT),
+        (&[("Accept", "\u{e9}")], OPEN_METRICS),
+    ] {
+        let answer = exporter.request("GET", "/metrics", headers);
+        assert_eq!(answer.header("content-type"), Some(content_type), "{headers:?}");
+        assert_eq!(answer.body.ends_with("\n# EOF\n"), content_type == OPEN_METRICS, "{headers:?}");
+    }
+}
+
+#[test]
+fn one_scrape_too_many_is_refused_at_once() {
+    let bridge = slow(Duration::from_secs(2));
+    let exporter = Exporter::before(&bridge.url(), &["--max-scrapes", "2"]);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..2).map(|_| scope.spawn(|| exporter.get("/metrics"))).collect();
+        eventually(Duration::from_secs(5), || (bridge.hits() == 2).then_some(())).expect("both are under way");
+        let start = Instant::now();
+        let refused = exporter.get("/metrics");
+        assert_eq!(refused.status, 503);
+        assert!(refused.body.contains("2 scrapes are running already (--max-scrapes)"), "{}", refused.body);
+        assert!(start.elapsed() < Duration::from_secs(1), "it waited in a queue");
+        assert_eq!(exporter.get("/health").status, 200);
+        for scrape in running {
+            assert_eq!(sample(&scrape.join().unwrap().body, "jitsi_up"), Some("1"));
+        }
+    });
+    assert_eq!(exporter.get("/metrics").status, 200);
+}
+
+#[test]
+fn a_permit_lives_as_long_as_the_fetch_although_the_client_has_gone() {
+    let bridge = slow(Duration::from_secs(2));
+    let exporter = Exporter::before(&bridge.url(), &["--max-scrapes", "1"]);
+    let mut client = TcpStream::connect(exporter.address()).unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    eventually(Duration::from_secs(5), || (bridge.hits() == 1).then_some(())).expect("under way");
+    drop(client);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(exporter.get("/metrics").status, 503);
+    assert_eq!(bridge.hits(), 1);
+    let after =
+        eventually(Duration::from_secs(10), || Some(exporter.get("/metrics")).filter(|answer| answer.status == 200));
+    assert!(after.is_some(), "the permit is lost");
+}
+
+#[test]
+fn a_stop_answers_what_is_in_flight_and_lets_nobody_wait() {
+    for signal in ["TERM", "INT"] {
+        let bridge = slow(Duration::from_secs(1));
+        let exporter = Exporter::before(&bridge.url(), &[]);
+        let address = exporter.address();
+        let connect = move || TcpStream::connect(address).unwrap();
+        let (mut idle, mut half) = (connect(), connect());
+        idle.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        half.write_all(b"GET /metr").unwrap();
+        let scrape = thread::spawn(move || {
+            let mut stream = connect();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            Answer::parse(&answer)
+        });
+        eventually(Duration::from_secs(5), || (bridge.hits() == 1).then_some(())).expect("under way");
+        let start = Instant::now();
+        exporter.signal(signal);
+        let answer = scrape.join().unwrap();
+        assert_eq!(sample(&answer.body, "jitsi_up"), Some("1"), "{signal}");
+        assert_eq!(answer.header("connection"), Some("close"), "{signal}");
+        exporter.wait_for_log("stopped");
+        let status = exporter.wait(Duration::from_secs(10)).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{signal}: waited for those who wait: {:?}", start.elapsed());
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+#[test]
+fn a_stop_waits_no_longer_than_the_grace_period() {
+    let bridge = slow(Duration::from_secs(60));
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "55"]);
+    let mut client = TcpStream::connect(exporter.address()).unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    eventually(Duration::from_secs(5), || (bridge.hits() == 1).then_some(())).expect("under way");
+    exporter.signal("TERM");
+    let start = Instant::now();
+    assert_eq!(exporter.wait(Duration::from_secs(30)).expect("it ends").code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn half_a_request_holds_nobody_up() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    let _half: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(exporter.address()).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+}
+
+#[test]
+fn too_many_connections_make_room_for_the_next() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    let silent: Vec<_> = (0..MAX_CONNECTIONS + 50).map(|_| TcpStream::connect(exporter.address()).unwrap()).collect();
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", exporter.pid())).map_or(0, Iterator::count);
+    let few = eventually(Duration::from_secs(5), || (threads() <= MAX_CONNECTIONS + 5).then_some(()));
+    assert!(few.is_some(), "{} threads", threads());
+    drop(silent);
+    let gone = eventually(Duration::from_secs(5), || (threads() < 5).then_some(()));
+    assert!(gone.is_some(), "{} threads left", threads());
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    let one = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let requests = format!("{}GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", one.repeat(20));
+    let answers = String::from_utf8(exporter.send(requests.as_bytes())).unwrap();
+    let kinds: Vec<_> = answers.lines().filter(|line| line.starts_with("content-type")).collect();
+    assert_eq!(kinds.len(), 41, "{answers}");
+    assert!(kinds.iter().step_by(2).take(20).all(|line| line.contains("openmetrics")));
+    assert!(answers.ends_with("</html>\n"));
+    assert_eq!(bridge.hits(), 20);
+}
+
+#[test]
+fn a_client_that_closes_its_half_gets_its_answer() {
+    let bridge = slow(Duration::from_millis(200));
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    let mut stream = TcpStream::connect(exporter.address()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(sample(&Answer::parse(&answer).body, "jitsi_up"), Some("1"));
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for (bytes, status) in [
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400),
+        ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\r\n\r\n".to_owned(), 400),
+        ("GET /metrics\r\n\r\n".to_owned(), 400),
+        (format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(2 << 20)), 431),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2 << 20)), 431),
+        (format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000)), 431),
+    ] {
+        let answer = exporter.send(bytes.as_bytes());
+        // A client that is still sending when the answer comes may see a reset instead of it.
+        let text = String::from_utf8_lossy(&answer);
+        let refused = text.split(' ').nth(1).is_none_or(|own| own == status.to_string());
+        assert!(refused, "{:?}: {text}", &bytes[..20]);
+    }
+    assert_eq!(bridge.hits(), 0);
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+}
+
+#[test]
+fn a_body_nobody_reads_is_no_trouble() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    let start = Instant::now();
+    // A body that is announced and never comes, with a method that is refused and with one that is not.
+    for method in ["POST", "GET"] {
+        let mut stream = TcpStream::connect(exporter.address()).unwrap();
+        let request = format!("{method} /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = [0; 1000];
+        let amount = stream.read(&mut answer).unwrap();
+        let text = String::from_utf8_lossy(&answer[..amount]);
+        assert!(text.starts_with(if method == "GET" { "HTTP/1.1 200 " } else { "HTTP/1.1 405 " }), "{text}");
+    }
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn connections_to_the_bridge_are_kept_for_a_while_and_only_a_few() {
+    let bridge = slow(Duration::from_millis(300));
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    thread::scope(|scope| (0..20).for_each(|_| drop(scope.spawn(|| exporter.metrics()))));
+    let kept = eventually(Duration::from_secs(2), || (bridge.connections() <= 8).then_some(()));
+    assert!(kept.is_some(), "{} connections are kept", bridge.connections());
+    assert!(bridge.connections() > 0, "none is kept");
+    let closed = eventually(Duration::from_secs(40), || (bridge.connections() == 0).then_some(()));
+    assert!(closed.is_some(), "{} connections are kept for ever", bridge.connections());
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+}
+
+#[test]
+fn a_panic_costs_one_answer() {
+    use jitsiexporter::http::{Reply, Request, serve};
+    struct Fragile;
+    impl jitsiexporter::http::Site for Fragile {
+        fn respond(&self, request: &Request) -> Reply {
+            assert!(request.path() != "/panic", "as it was asked");
+            Reply::text(200, "fine")
+        }
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve(vec![listener], Arc::new(Fragile), std::future::pending())).unwrap();
+    });
+    // On one connection: the request that panics, and one after it.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert!(
+        answers.starts_with("HTTP/1.1 500 ") && answers.contains("HTTP/1.1 200 ") && answers.ends_with("fine\n"),
+        "{answers}"
+    );
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let bridge = slow(Duration::from_millis(100));
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    exporter.metrics();
+    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", exporter.pid())).map_or(0, Iterator::count);
+    eventually(Duration::from_secs(5), || (count("task") == 1).then_some(())).expect("one thread at rest");
+    let (descriptors, threads) = (count("fd"), count("task"));
+    for round in 0..5 {
+        for number in 0..40 {
+            let mut stream = TcpStream::connect(exporter.address()).unwrap();
+            let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+            stream.write_all(if number % 2 == 0 { request } else { &request[..20 + round] }).unwrap();
+            // With an answer unread, closing resets.
+            drop(stream);
+        }
+    }
+    let back = eventually(Duration::from_secs(10), || {
+        (count("task") <= threads && count("fd") <= descriptors + 8).then_some(())
+    });
+    assert!(back.is_some(), "{} threads of {threads}, {} descriptors of {descriptors}", count("task"), count("fd"));
+}

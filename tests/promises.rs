@@ -1,0 +1,523 @@
+//! The promises of the project, one by one, on the pure part: bytes of a bridge in, exposition out.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jitsiexporter::catalogue::{Kind, ROWS};
+use jitsiexporter::family::Names::{self, Legacy, Standard};
+use jitsiexporter::format::Format::{self, OpenMetrics, Text};
+use jitsiexporter::scrape::expose;
+use support::{CURRENT, sample};
+
+const ALL: [(Names, Format); 4] = [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)];
+
+fn text(report: &str, names: Names, format: Format) -> String {
+    expose(Ok(report.as_bytes()), || Duration::from_millis(1), names, format).text
+}
+
+fn open_metrics(report: &str) -> String {
+    text(report, Standard, OpenMetrics)
+}
+
+/// The value of a sample in standard names, for a report of these members.
+fn value(members: &str, name: &str) -> Option<String> {
+    let report = format!("{{{members}}}");
+    let open_metrics = open_metrics(&report);
+    let value = sample(&open_metrics, name).map(str::to_owned);
+    assert_eq!(value.as_deref(), sample(&text(&report, Standard, Text), name), "the formats differ for {members}");
+    value
+}
+
+fn unexposed(report: &str) -> u64 {
+    sample(&open_metrics(report), "jitsi_unexposed_values").unwrap().parse().unwrap()
+}
+
+/// The names of all samples, without labels.
+fn names(text: &str) -> BTreeSet<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect()
+}
+
+#[test]
+fn promise_1_everything_the_bridge_says_typed_right() {
+    for row in ROWS {
+        let (value, standard, legacy) = match row.kind {
+            Kind::Gauge | Kind::Counter => ("7", row.name.to_owned(), row.legacy_name.to_owned()),
+            Kind::Boolean => ("true", row.name.to_owned(), row.legacy_name.to_owned()),
+            Kind::Timestamp => ("\"2026-08-20 07:30:10.030\"", row.name.to_owned(), String::new()),
+            Kind::Info => {
+                let label = format!("{{{}=\"x\"}}", row.key);
+                ("\"x\"", format!("{}{label}", row.name), format!("{}_info{label}", row.legacy_name))
+            }
+            Kind::Sizes => (
+                "[0,1,2]",
+                format!("{}_bucket{{le=\"+Inf\"}}", row.name),
+                format!("{}{{conference_size=\"2\"}}", row.legacy_name),
+            ),
+            Kind::Histogram => (
+                r#"{"total_value": 9, "buckets": {"<= 7": 1, "> 7": 2}}"#,
+                format!("{}_count", row.name),
+                format!("{}_count", row.legacy_name),
+            ),
+        };
+        let report = format!("{{\"{}\": {value}}}", row.key);
+        for (names, format) in ALL {
+            let text = text(&report, names, format);
+            let name = if names == Standard { &standard } else { &legacy };
+            if name.is_empty() {
+                assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"), "{report}");
+                continue;
+            }
+            assert!(sample(&text, name).is_some(), "{report} lacks {name}:\n{text}");
+            assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("0"), "{report}");
+            let word = match (row.kind, names, format) {
+                (Kind::Counter, Legacy, OpenMetrics) => "unknown",
+                (Kind::Counter, ..) => "counter",
+                (Kind::Info, _, OpenMetrics) => "info",
+                (Kind::Sizes, Standard, OpenMetrics) => "gaugehistogram",
+                (Kind::Sizes, Standard, Text) | (Kind::Histogram, ..) => "histogram",
+                _ => "gauge",
+            };
+            let types =
+                text.lines().filter(|line| line.starts_with("# TYPE ") && !line.contains("jitsi_exporter_build"));
+            assert!(
+                types.clone().skip(3).any(|line| line.ends_with(&format!(" {word}"))),
+                "{report}: no {word} in\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn promise_2_nothing_the_bridge_did_not_say() {
+    // The keys of a report, and what each may put into the exposition.
+    for (names_, format) in ALL {
+        let text = text(r#"{"conferences": 4}"#, names_, format);
+        let own = ["jitsi_up", "jitsi_scrape_duration_seconds", "jitsi_unexposed_values", "jitsi_exporter_build_info"];
+        let expected: BTreeSet<_> = own.into_iter().chain(["jitsi_conferences"]).collect();
+        assert_eq!(names(&text), expected);
+    }
+    // "[]" is what a bridge says of sizes before its first report: nothing, and not 22 zeros.
+    for empty in ["[]", "\"[]\""] {
+        let text = open_metrics(&format!("{{\"conferences\": 0, \"conference_sizes\": {empty}}}"));
+        assert!(!text.contains("jitsi_conference_sizes"), "{text}");
+        assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"));
+    }
+}
+
+#[test]
+fn promise_3_one_odd_value_never_costs_the_rest() {
+    let odd = [
+        "null",
+        "true",
+        "false",
+        "\"\"",
+        "\"x\"",
+        "\"12\"",
+        "\"1,5\"",
+        "-1",
+        "1.5",
+        "1e400",
+        "-1e400",
+        "[]",
+        "[null]",
+        "[1,[2]]",
+        "{}",
+        "{\"a\": {\"b\": []}}",
+        "\"[]\"",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "\"\\ud800\"",
+        "18446744073709551616",
+        "-0",
+        "1E-7",
+    ];
+    for row in ROWS {
+        for odd in odd {
+            let report = format!("{{\"{}\": {odd}, \"z_other\": 5, \"{}\": 6}}", row.key, OTHER.0);
+            if row.key == OTHER.0 {
+                continue;
+            }
+            for (names, format) in ALL {
+                let text = text(&report, names, format);
+                assert_eq!(sample(&text, "jitsi_up"), Some("1"), "{report}");
+                assert_eq!(sample(&text, "jitsi_z_other"), Some("5"), "{report}");
+                let other = if names == Standard { OTHER.1 } else { OTHER.2 };
+                assert_eq!(sample(&text, other), Some("6"), "{report}");
+            }
+        }
+    }
+}
+
+/// A statistic that stands for the rest: key, standard name, legacy name.
+const OTHER: (&str, &str, &str) = ("total_visitors", "jitsi_visitors_created_total", "jitsi_total_visitors");
+
+#[test]
+fn promise_4_a_newer_bridge_loses_nothing() {
+    let report = r#"{
+        "new_number": 12, "new_float": 1.5, "new_negative": -3, "new_truth": true, "newObject": {"a": 1, "b": {"c": false}},
+        "new_string": "x", "new_array": [1], "new_null": null, "odd key-1": 4, "": 5
+    }"#;
+    for (names, format) in ALL {
+        let text = text(report, names, format);
+        for (name, value) in [
+            ("jitsi_new_number", "12"),
+            ("jitsi_new_float", "1.5"),
+            ("jitsi_new_negative", "-3"),
+            ("jitsi_new_truth", "1"),
+            ("jitsi_newObject_a", "1"),
+            ("jitsi_newObject_b_c", "0"),
+            ("jitsi_odd_key_1", "4"),
+            ("jitsi_", "5"),
+            ("jitsi_unexposed_values", "3"),
+        ] {
+            assert_eq!(sample(&text, name), Some(value), "{name} in\n{text}");
+        }
+        let word = if format == OpenMetrics { "unknown" } else { "untyped" };
+        assert!(text.contains(&format!("# TYPE jitsi_new_number {word}\n")), "{text}");
+        assert!(
+            text.contains(
+                "# HELP jitsi_odd_key_1 Statistic that this release of the exporter does not know (odd key-1)."
+            )
+        );
+    }
+}
+
+#[test]
+fn promise_5_the_answer_is_always_valid() {
+    // A name that two statistics end in has one sample: the catalogue's, or the exporter's own, or the first of the unknown.
+    for (clash, name) in [
+        ("\"up\": 7", "jitsi_up"),
+        ("\"exporter_build_info\": 7, \"exporter_build\": 7", "jitsi_exporter_build_info"),
+        ("\"scrape_error\": 7", "jitsi_scrape_error"),
+        ("\"ice_failed\": 7, \"ice_failed_total\": 7, \"total_ice_failed\": 1", "jitsi_ice_failed_total"),
+        ("\"conference_sizes_bucket\": 7, \"conference_sizes\": [1]", "jitsi_conference_sizes_gcount"),
+        ("\"bridge\": 7, \"version\": \"x\"", "jitsi_bridge_info"),
+        ("\"a-b\": 7, \"a b\": 1, \"a_b\": 7", "jitsi_a_b"),
+        ("\"a\": {\"b\": 7}, \"a_b\": 1", "jitsi_a_b"),
+    ] {
+        for (names, format) in ALL {
+            let text = text(&format!("{{{clash}}}"), names, format);
+            let mut samples: Vec<_> = text
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(|line| line.rsplit_once(' ').unwrap().0)
+                .collect();
+            let all = samples.len();
+            samples.sort_unstable();
+            samples.dedup();
+            assert_eq!(samples.len(), all, "{clash}\n{text}");
+            let mut families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+            let all = families.len();
+            families.sort_unstable();
+            families.dedup_by_key(|line| line.split(' ').next().unwrap());
+            assert_eq!(families.len(), all, "{clash}\n{text}");
+            if names == Standard {
+                let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+                let sevens = lines.filter(|line| line.ends_with(" 7")).count();
+                assert_eq!(sevens, 0, "{clash}: the wrong one won\n{text}");
+            }
+        }
+    }
+    // Labels are escaped, help texts have nothing to escape.
+    let text = open_metrics(r#"{"version": "a\"b\\c\nd", "k\"e\\y\n": 1}"#);
+    assert!(text.contains(r#"jitsi_bridge_info{version="a\"b\\c\nd"} 1"#), "{text}");
+    assert!(text.contains("does not know (k_e_y_)."), "{text}");
+    assert!(text.ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn a_number_in_a_string_is_that_number() {
+    for (written, read) in [
+        ("\"689.0096\"", Some("689.0096")),
+        ("\"689,0096\"", Some("689.0096")),
+        ("\"0\"", Some("0")),
+        ("\" 12 \"", Some("12")),
+        ("\"1.2345678E7\"", Some("12345678.0")),
+        ("\"1.4E-4\"", Some("0.00014")),
+        ("\"-3\"", Some("-3")),
+        ("\"NaN\"", Some("NaN")),
+        ("\"Infinity\"", Some("inf")),
+        ("\"-Infinity\"", Some("-inf")),
+        ("\"\\u0031\"", Some("1")),
+        ("\"+5\"", None),
+        ("\"inf\"", None),
+        ("\"nan\"", None),
+        ("\"1.234,5\"", None),
+        ("\"1,2,3\"", None),
+        ("\"0x10\"", None),
+        ("\"1 2\"", None),
+        ("\"\"", None),
+        ("\"--1\"", None),
+        ("\"1e999\"", None),
+        ("\"e\"", None),
+    ] {
+        assert_eq!(value(&format!("\"stress_level\": {written}"), "jitsi_stress_level").as_deref(), read, "{written}");
+    }
+    // Under a key that the catalogue does not know it is a string.
+    assert_eq!(value("\"unheard_of\": \"5\"", "jitsi_unheard_of"), None);
+}
+
+#[test]
+fn integers_keep_their_digits() {
+    for digits in [
+        "0",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+        "-9223372036854775808",
+    ] {
+        assert_eq!(value(&format!("\"threads\": {digits}"), "jitsi_threads").as_deref(), Some(digits));
+        assert_eq!(value(&format!("\"unheard_of\": {digits}"), "jitsi_unheard_of").as_deref(), Some(digits));
+    }
+    assert_eq!(
+        value("\"total_bytes_sent\": 18446744073709551615", "jitsi_sent_bytes_total").as_deref(),
+        Some("18446744073709551615")
+    );
+}
+
+#[test]
+fn a_counter_is_never_negative_and_never_nan() {
+    for (written, read) in [
+        ("5", Some("5")),
+        ("5.5", Some("5.5")),
+        ("\"5\"", Some("5")),
+        ("-1", None),
+        ("-0.5", None),
+        ("\"NaN\"", None),
+        ("\"-Infinity\"", None),
+        ("null", None),
+    ] {
+        let members = format!("\"total_ice_failed\": {written}");
+        assert_eq!(value(&members, "jitsi_ice_failed_total").as_deref(), read, "{written}");
+        assert_eq!(unexposed(&format!("{{{members}}}")), u64::from(read.is_none()), "{written}");
+    }
+}
+
+#[test]
+fn truths_are_read_and_nothing_else_is_one() {
+    for (written, read) in [
+        ("true", Some("1")),
+        ("false", Some("0")),
+        ("1", Some("1")),
+        ("0", Some("0")),
+        ("\"true\"", Some("1")),
+        ("\"false\"", Some("0")),
+        ("2", None),
+        ("\"yes\"", None),
+        ("null", None),
+        ("[]", None),
+    ] {
+        assert_eq!(value(&format!("\"healthy\": {written}"), "jitsi_healthy").as_deref(), read, "{written}");
+    }
+    assert_eq!(value("\"conferences\": true", "jitsi_conferences"), None);
+}
+
+#[test]
+fn sizes_are_a_distribution_or_nothing() {
+    let text = open_metrics(r#"{"conference_sizes": [1, 0, "2", 1.0]}"#);
+    for (name, value) in [
+        ("jitsi_conference_sizes_bucket{le=\"0.0\"}", "1"),
+        ("jitsi_conference_sizes_bucket{le=\"1.0\"}", "1"),
+        ("jitsi_conference_sizes_bucket{le=\"2.0\"}", "3"),
+        ("jitsi_conference_sizes_bucket{le=\"+Inf\"}", "4"),
+        ("jitsi_conference_sizes_gcount", "4"),
+        ("jitsi_conference_sizes_gsum", "7"),
+    ] {
+        assert_eq!(sample(&text, name), Some(value), "{text}");
+    }
+    assert!(!text.contains("le=\"3.0\""), "the last element stands for that size or more: {text}");
+    let same = open_metrics(r#"{"conference_sizes": "[1, 0, 2, 1]"}"#);
+    assert_eq!(same, text, "an array in a string is that array");
+    for odd in
+        ["[-1]", "[1.5]", "[null]", "[18446744073709551615, 1]", "[0, 18446744073709551615, 9]", "{}", "3", "\"x\""]
+    {
+        let report = format!("{{\"conference_sizes\": {odd}}}");
+        assert_eq!(unexposed(&report), 1, "{odd}");
+        assert!(!open_metrics(&report).contains("conference_sizes"), "{odd}");
+    }
+}
+
+#[test]
+fn the_histogram_is_valid_or_absent() {
+    let histogram = |buckets: &str, sum: &str| {
+        format!(
+            r#"{{"tossedPacketsEnergy": {{"average": 1, "max": 9, "total_value": {sum}, "total_count": 99, "buckets": {buckets}}}}}"#
+        )
+    };
+    let text = open_metrics(&histogram(r#"{"> 7": 4, "<= 7": 3, "p99<=": -1}"#, "33000"));
+    for (name, value) in [
+        ("jitsi_tossed_packets_energy_bucket{le=\"7.0\"}", "3"),
+        ("jitsi_tossed_packets_energy_bucket{le=\"+Inf\"}", "7"),
+        ("jitsi_tossed_packets_energy_count", "7"),
+        ("jitsi_tossed_packets_energy_sum", "33000.0"),
+        ("jitsi_unexposed_values", "0"),
+    ] {
+        assert_eq!(sample(&text, name), Some(value), "{text}");
+    }
+    for (buckets, sum) in [
+        ("{}", "1"),
+        (r#"{"<= 7": 3}"#, "1"),
+        (r#"{"<= x": 3, "> 7": 1}"#, "1"),
+        (r#"{"<= 7": -3, "> 7": 1}"#, "1"),
+        (r#"{"<= 7": 18446744073709551615, "> 7": 1}"#, "1"),
+        (r#"{"<= 7": 3, "> 7": 1}"#, "-1"),
+        (r#"{"<= 7": 3, "> 7": 1}"#, "null"),
+        ("[]", "1"),
+    ] {
+        let report = histogram(buckets, sum);
+        assert_eq!(unexposed(&report), 1, "{report}");
+        assert!(!open_metrics(&report).contains("tossed"), "{report}");
+    }
+}
+
+#[test]
+fn of_a_key_that_comes_twice_the_last_counts() {
+    assert_eq!(value(r#""conferences": 1, "conferences": 2"#, "jitsi_conferences").as_deref(), Some("2"));
+    assert_eq!(value(r#""unheard_of": 1, "unheard_of": 2"#, "jitsi_unheard_of").as_deref(), Some("2"));
+    assert_eq!(value(r#""a": {"b": 1, "b": 2}"#, "jitsi_a_b").as_deref(), Some("2"));
+    assert_eq!(value(r#""conferences": 1, "conferences": null"#, "jitsi_conferences"), None);
+}
+
+#[test]
+fn of_two_keys_with_one_name_the_first_of_the_catalogue_wins() {
+    let report = r#"{"total_conferences": 1, "total_conferences_completed": 2}"#;
+    assert_eq!(sample(&open_metrics(report), "jitsi_conferences_completed_total"), Some("2"));
+    assert_eq!(unexposed(report), 1);
+    assert_eq!(unexposed(r#"{"total_conferences": 1}"#), 0);
+}
+
+#[test]
+fn every_value_is_exposed_or_counted() {
+    for (report, count) in [
+        (r#"{"conferences": null}"#, 1),
+        (r#"{"conferences": {"a": 1, "b": 2}}"#, 1),
+        (r#"{"a": {}}"#, 0),
+        (r#"{"a": {"b": null, "c": "x", "d": [1, 2], "e": 1}}"#, 3),
+        (r#"{"a": 1, "A": 2, "a ": 3, "a_": 4}"#, 1),
+        (r#"{"version": null, "region": [], "release": 7}"#, 2),
+        (r#"{"current_timestamp": "yesterday"}"#, 1),
+        (r#"{"a": 1e400}"#, 1),
+    ] {
+        assert_eq!(unexposed(report), count, "{report}");
+    }
+}
+
+#[test]
+fn objects_in_objects_end_somewhere() {
+    let nested =
+        |depth: usize| format!("{{\"conferences\": 4, \"k\": {}1{}}}", "{\"k\":".repeat(depth), "}".repeat(depth));
+    assert_eq!(sample(&open_metrics(&nested(15)), &format!("jitsi_k{}", "_k".repeat(15))), Some("1"));
+    for depth in [17, 10_000] {
+        let report = nested(depth);
+        assert_eq!(sample(&open_metrics(&report), "jitsi_conferences"), Some("4"));
+        assert_eq!(unexposed(&report), 1);
+    }
+    let report = format!("{{\"conferences\": 4, \"k\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(sample(&open_metrics(&report), "jitsi_conferences"), Some("4"));
+}
+
+#[test]
+fn an_answer_that_is_no_report_says_why() {
+    for (answer, reason) in [
+        ("", "malformed"),
+        ("<html>", "malformed"),
+        ("{\"conferences\": 4", "malformed"),
+        ("{\"conferences\": 4} x", "malformed"),
+        ("{\"conferences\": NaN}", "malformed"),
+        ("{\"conferences\": 01}", "malformed"),
+        ("{'conferences': 4}", "malformed"),
+        ("1e400", "malformed"),
+        ("{}", "no_statistics"),
+        (" { } ", "no_statistics"),
+        ("null", "no_statistics"),
+        ("5", "no_statistics"),
+        ("-5", "no_statistics"),
+        ("1.5", "no_statistics"),
+        ("true", "no_statistics"),
+        ("\"x\"", "no_statistics"),
+        ("[]", "no_statistics"),
+        ("[{}]", "no_statistics"),
+        ("[1]", "no_statistics"),
+        ("[[{\"conferences\": 4}]]", "no_statistics"),
+        ("[{\"conferences\": 4}, {\"conferences\": 5}]", "no_statistics"),
+    ] {
+        let text = open_metrics(answer);
+        assert_eq!(support::reason(&text), Some(reason), "{answer}");
+        assert_eq!(sample(&text, "jitsi_up"), Some("0"), "{answer}");
+        assert_eq!(names(&text).len(), 5, "{answer}: more than the scrape's own metrics\n{text}");
+    }
+    let scrape = expose(Ok(b"{\"conferences\": \"\xff\"}"), || Duration::ZERO, Standard, OpenMetrics);
+    assert_eq!(support::reason(&scrape.text), Some("malformed"));
+    assert_eq!(sample(&open_metrics("[{\"conferences\": 4}]"), "jitsi_conferences"), Some("4"));
+}
+
+#[test]
+fn jicofo_is_recognised_and_exposed_all_the_same() {
+    let report = br#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#;
+    let scrape = expose(Ok(report), || Duration::ZERO, Standard, OpenMetrics);
+    assert!(scrape.up && sample(&scrape.text, "jitsi_bridge_selector_bridge_count") == Some("3"));
+    assert!(scrape.trouble.is_some_and(|trouble| trouble.to_string().contains("Jicofo")));
+}
+
+#[test]
+fn legacy_names_are_those_of_the_older_exporters() {
+    let text = text(CURRENT, Legacy, Text);
+    for (name, value) in [
+        ("jitsi_bit_rate_download", "12490"),
+        ("jitsi_rtt_aggregate", "52.3125"),
+        ("jitsi_total_participants", "4851"),
+        ("jitsi_participants", "14"),
+        ("jitsi_graceful_shutdown", "0"),
+        ("jitsi_healthy", "1"),
+        ("jitsi_version_info{version=\"2.3.312-ga29d97d13\"}", "1"),
+        ("jitsi_region_info{region=\"eu-central\"}", "1"),
+        ("jitsi_relay_id_info{relay_id=\"10.0.0.5:4096\"}", "1"),
+        ("jitsi_release_info{release=\"1042\"}", "1"),
+        // Of the two, one prints these with the prefix and the other without.
+        ("jitsi_total_ice_failed", "21"),
+        ("total_ice_failed", "21"),
+        ("total_ice_succeeded", "4821"),
+        ("total_ice_succeeded_relayed", "204"),
+    ] {
+        assert_eq!(sample(&text, name), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn the_order_does_not_depend_on_the_bridge() {
+    let forwards = open_metrics(r#"{"b": 1, "a": 2, "threads": 3, "conferences": 4}"#);
+    let backwards = open_metrics(r#"{"conferences": 4, "threads": 3, "a": 2, "b": 1}"#);
+    assert_eq!(forwards, backwards);
+    assert!(forwards.starts_with("# HELP jitsi_up "), "{forwards}");
+}
+
+#[test]
+fn the_demo_has_every_key_of_a_current_bridge_and_counters_that_grow() {
+    let keys = |report: &str| {
+        let report: Vec<_> = report.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+        ROWS.iter().filter(|row| report.iter().any(|key| key == row.key)).map(|row| row.key).collect::<BTreeSet<_>>()
+    };
+    let mut now = 1_790_000_000.0;
+    assert_eq!(keys(&jitsiexporter::demo::report(now)), keys(CURRENT));
+    let mut before = open_metrics(&jitsiexporter::demo::report(now));
+    let mut busiest: f64 = 0.0;
+    for _ in 0..500 {
+        now += 389.3;
+        let report = jitsiexporter::demo::report(now);
+        assert_eq!(report, jitsiexporter::demo::report(now));
+        let after = open_metrics(&report);
+        assert_eq!(sample(&after, "jitsi_unexposed_values"), Some("0"));
+        for row in ROWS.iter().filter(|row| row.kind == Kind::Counter) {
+            let value = |text| sample(text, row.name).map(|value| value.parse::<f64>().unwrap());
+            assert!(value(&before) <= value(&after), "{} goes back at {now}", row.name);
+        }
+        busiest = busiest.max(sample(&after, "jitsi_participants").unwrap().parse().unwrap());
+        let time: f64 = sample(&after, "jitsi_report_timestamp_seconds").unwrap().parse().unwrap();
+        assert!((time - now).abs() < 0.002, "{time} is not {now}");
+        before = after;
+    }
+    assert!(busiest > 100.0, "nobody came: {busiest}");
+}

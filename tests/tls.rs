@@ -1,0 +1,125 @@
+//! A bridge behind https.
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use support::{CURRENT, Exporter, command, reason, response, sample};
+
+/// A bridge behind TLS, and the file with the root that vouches for it. The file goes with the value.
+struct SecureBridge {
+    url: String,
+    root: PathBuf,
+}
+
+impl Drop for SecureBridge {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.root);
+    }
+}
+
+/// Serves the sample report with a certificate for these names.
+fn bridge(names: &[&str]) -> SecureBridge {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &root).unwrap();
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key.into()).unwrap());
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let config = Arc::clone(&config);
+            thread::spawn(move || {
+                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
+                let mut request = [0; 4096];
+                while matches!(stream.read(&mut request), Ok(1..)) {
+                    if stream.write_all(response("200 OK", "application/json", CURRENT).as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let file = std::env::temp_dir().join(format!("jitsiexporter-test-root-{}-{port}.pem", std::process::id()));
+    std::fs::write(&file, root.pem()).unwrap();
+    SecureBridge { url: format!("https://localhost:{port}/colibri/stats"), root: file }
+}
+
+#[test]
+fn a_root_of_ones_own_is_trusted_beside_the_public_ones() {
+    let bridge = bridge(&["localhost"]);
+    let exporter = Exporter::before(&bridge.url, &["--ca-file", bridge.root.to_str().unwrap()]);
+    for scrape in 0..3 {
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "scrape {scrape}: {:?}", exporter.log());
+    }
+    // A budget of its own does not make another connection of it.
+    let answer = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "4")]);
+    assert_eq!(sample(&answer.body, "jitsi_up"), Some("1"), "{:?}", exporter.log());
+}
+
+#[test]
+fn a_certificate_of_nobody_is_refused() {
+    let bridge = bridge(&["localhost"]);
+    let exporter = Exporter::before(&bridge.url, &[]);
+    let text = exporter.metrics();
+    assert_eq!(reason(&text), Some("tls"), "{text}");
+    exporter
+        .wait_for_log("TLS failed: invalid peer certificate: UnknownIssuer (a certificate of an internal authority");
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let bridge = bridge(&["jvb.example.org"]);
+    let exporter = Exporter::before(&bridge.url, &["--ca-file", bridge.root.to_str().unwrap()]);
+    assert_eq!(reason(&exporter.metrics()), Some("tls"));
+    exporter.wait_for_log("certificate not valid for name");
+}
+
+#[test]
+fn https_to_a_port_that_speaks_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for (number, mut stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let _ = stream.read(&mut [0; 1000]);
+            if number == 0 {
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            }
+            // The second is hung up on without a word.
+        }
+    });
+    let exporter = Exporter::before(&url, &[]);
+    for _ in 0..2 {
+        assert_eq!(reason(&exporter.metrics()), Some("tls"), "{:?}", exporter.log());
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_certificate_is_a_usage_error() {
+    for (file, complaint) in [
+        ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be used: no such file or directory"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "it holds no PEM certificate"),
+        ("/", "cannot be used: is a directory"),
+    ] {
+        let output = command(&["--ca-file", file], &[]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(complaint) && error.lines().count() == 1, "{error}");
+    }
+}
