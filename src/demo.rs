@@ -4,7 +4,6 @@
 //! of the time and of nothing else, so two looks at one moment see the same, and its counters only grow. It has every key of a
 //! current bridge (a test holds it to the catalogue).
 
-use std::f64::consts::TAU;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,13 +38,13 @@ pub fn report(now: f64) -> String {
     // What has gone through the bridge since it started: an endpoint, for a second, is the measure of everything.
     let endpoint_seconds = endpoint_seconds(uptime);
     let endpoints = endpoints(now);
-    let local = (endpoints * 0.8).floor();
-    let conferences = (endpoints / 3.5).ceil();
-    let video = (local * 0.6).floor();
-    let audio = (local * 0.3).ceil();
+    let local = whole(endpoints * 0.8);
+    let conferences = whole(endpoints / 3.5 + 0.999);
+    let video = whole(local * 0.6);
+    let audio = whole(local * 0.3 + 0.999);
     // Quality suffers a little when it is crowded, and a little at random.
     let crowd = endpoints / PEAK;
-    let unrest = 1.0 + 0.3 * (now * TAU / 470.0).sin() + 0.2 * (now * TAU / 97.0).sin();
+    let unrest = 1.0 + 0.3 * wave(now / 470.0) + 0.2 * wave(now / 97.0);
     let loss = (0.002 + 0.006 * crowd * crowd) * unrest;
     let download = local * 620.0 * unrest.sqrt();
     let upload = video * 1_850.0 * unrest.sqrt();
@@ -60,33 +59,33 @@ pub fn report(now: f64) -> String {
         ("participants", endpoints),
         ("local_endpoints", local),
         ("octo_endpoints", endpoints - local),
-        ("octo_conferences", (conferences * 0.4).floor()),
-        ("visitors", (endpoints * 0.1).floor()),
-        ("largest_conference", (endpoints * 0.2).ceil()),
-        ("inactive_conferences", (conferences * 0.15).floor()),
-        ("p2p_conferences", (conferences * 0.1).floor()),
-        ("inactive_endpoints", (endpoints * 0.08).floor()),
-        ("local_active_endpoints", (local * 0.92).floor()),
-        ("receive_only_endpoints", (local * 0.2).floor()),
+        ("octo_conferences", whole(conferences * 0.4)),
+        ("visitors", whole(endpoints * 0.1)),
+        ("largest_conference", whole(endpoints * 0.2 + 0.999)),
+        ("inactive_conferences", whole(conferences * 0.15)),
+        ("p2p_conferences", whole(conferences * 0.1)),
+        ("inactive_endpoints", whole(endpoints * 0.08)),
+        ("local_active_endpoints", whole(local * 0.92)),
+        ("receive_only_endpoints", whole(local * 0.2)),
         ("endpoints_sending_audio", audio),
         ("endpoints_sending_video", video),
-        ("endpoints_with_high_outgoing_loss", (local * loss * 4.0).floor()),
-        ("endpoints_with_suspended_sources", (local * 0.03 * unrest).floor()),
-        ("num_eps_oversending", (local * 0.02 * unrest).floor()),
-        ("threads", 60.0 + (endpoints * 0.3).floor()),
+        ("endpoints_with_high_outgoing_loss", whole(local * loss * 4.0)),
+        ("endpoints_with_suspended_sources", whole(local * 0.03 * unrest)),
+        ("num_eps_oversending", whole(local * 0.02 * unrest)),
+        ("threads", 60.0 + whole(endpoints * 0.3)),
         ("muc_clients_configured", 1.0),
         ("muc_clients_connected", 1.0),
         ("mucs_configured", 1.0),
         ("mucs_joined", 1.0),
-        ("tcc_unmatched_feedback", (local * 0.5).floor()),
-        ("bit_rate_download", download.floor()),
-        ("bit_rate_upload", upload.floor()),
-        ("packet_rate_download", (download / 8.0).floor()),
-        ("packet_rate_upload", (upload / 8.0).floor()),
-        ("octo_receive_bitrate", (download * 250.0).floor()),
-        ("octo_send_bitrate", (download * 300.0).floor()),
-        ("octo_receive_packet_rate", (download / 32.0).floor()),
-        ("octo_send_packet_rate", (download / 26.0).floor()),
+        ("tcc_unmatched_feedback", whole(local * 0.5)),
+        ("bit_rate_download", whole(download)),
+        ("bit_rate_upload", whole(upload)),
+        ("packet_rate_download", whole(download / 8.0)),
+        ("packet_rate_upload", whole(upload / 8.0)),
+        ("octo_receive_bitrate", whole(download * 250.0)),
+        ("octo_send_bitrate", whole(download * 300.0)),
+        ("octo_receive_packet_rate", whole(download / 32.0)),
+        ("octo_send_packet_rate", whole(download / 26.0)),
         ("incoming_loss", loss * 0.7),
         ("outgoing_loss", loss * 1.4),
         ("overall_loss", loss),
@@ -135,7 +134,7 @@ pub fn report(now: f64) -> String {
         ("total_data_channel_messages_received", 0.0),
         ("total_data_channel_messages_sent", 0.0),
     ] {
-        say(key, (endpoint_seconds / 3600.0 * per_hour).floor());
+        say(key, whole(endpoint_seconds / 3600.0 * per_hour));
     }
     let _ = write!(
         json,
@@ -152,20 +151,43 @@ const PEAK: f64 = 120.0;
 
 /// Few at four in the morning, most at four in the afternoon (UTC), and some that come and go within minutes.
 fn endpoints(now: f64) -> f64 {
-    let day = day_curve(now);
-    let ripple = 1.0 + 0.08 * (now * TAU / 1_800.0).sin() + 0.05 * (now * TAU / 420.0).sin();
-    (PEAK / 1.13 * day * ripple).round().max(1.0)
+    let ripple = 1.0 + 0.08 * wave(now / 1_800.0) + 0.05 * wave(now / 420.0);
+    whole(PEAK / 1.13 * day_curve(now) * ripple).max(1.0)
 }
 
 /// From 0.05 to 1, in the course of a day.
 fn day_curve(now: f64) -> f64 {
-    0.525 - 0.475 * ((now / DAY - 4.0 / 24.0) * TAU).cos()
+    0.525 + 0.475 * wave((now / DAY) - MORNING)
 }
+
+/// The part of a day at which the day curve is halfway up.
+const MORNING: f64 = 10.0 / 24.0;
 
 /// The area under the day curve since the bridge started. An integral in closed form never goes back, whatever is asked when.
 fn endpoint_seconds(uptime: f64) -> f64 {
-    let antiderivative = |t: f64| 0.525 * t - 0.475 * DAY / TAU * ((t / DAY - 4.0 / 24.0) * TAU).sin();
-    PEAK / 1.13 * (antiderivative(uptime) - antiderivative(0.0))
+    let area = |t: f64| 0.525 * t + 0.475 * DAY * area_of_wave((t / DAY) - MORNING);
+    PEAK / 1.13 * (area(uptime) - area(0.0))
+}
+
+/// Like a sine of period 1, of two parabolas: the sine itself would pull in a mathematical library of 300 KB of memory, for a
+/// demonstration.
+fn wave(phase: f64) -> f64 {
+    let phase = phase - whole(phase);
+    if phase < 0.5 { 16.0 * phase * (0.5 - phase) } else { -16.0 * (phase - 0.5) * (1.0 - phase) }
+}
+
+/// The area under the wave from 0 to `phase`. Each half of it has a third, and the halves cancel out.
+fn area_of_wave(phase: f64) -> f64 {
+    let phase = phase - whole(phase);
+    let area = |p: f64| 4.0 * p * p - 16.0 / 3.0 * p * p * p;
+    if phase < 0.5 { area(phase) } else { area(0.5) - area(phase - 0.5) }
+}
+
+/// The largest whole number below.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "far from the ends of 53 bits")]
+fn whole(number: f64) -> f64 {
+    let truncated = number as i64 as f64;
+    if truncated > number { truncated - 1.0 } else { truncated }
 }
 
 /// The format of a bridge: `yyyy-MM-dd HH:mm:ss.SSS`, in UTC.

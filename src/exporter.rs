@@ -97,8 +97,9 @@ impl Site for Exporter {
 }
 
 /// The time for a fetch: the usual timeout, or less if the scraper will not wait that long. A header that is nonsense is as
-/// good as none.
-fn budget(header: &str, timeout: Duration) -> Duration {
+/// good as none. Public for the fuzzer.
+#[must_use]
+pub fn budget(header: &str, timeout: Duration) -> Duration {
     let seconds = header.trim().parse().unwrap_or(f64::NAN);
     match Duration::try_from_secs_f64(seconds) {
         Ok(wait) if !wait.is_zero() => timeout.min(wait.saturating_sub(MARGIN.min(wait / 4))),

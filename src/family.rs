@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use crate::catalogue::{self, BRIDGE_INFO_HELP, Kind, Own, Row, Unit};
+use crate::catalogue::{self, Descriptor, Kind, Row, Unit};
 use crate::report::{Number, Report, Value};
 
 /// How metrics are called.
@@ -19,16 +19,26 @@ pub enum Names {
 }
 
 /// The samples of one name, with what is known about them.
+///
+/// Kept small, as a hundred of them are made in a scrape: a statistic of the catalogue costs a pointer to its row.
 #[derive(Debug)]
 pub struct Family {
-    /// The name as Prometheus stores it, `_total` and `_info` included.
-    pub name: Cow<'static, str>,
-    /// One sentence, safe to be written as it is.
-    pub help: Cow<'static, str>,
-    /// The unit, which then is the suffix of the name (before `_total`).
-    pub unit: Option<&'static str>,
+    about: About,
     /// The type and the values.
     pub metric: Metric,
+}
+
+#[derive(Debug)]
+enum About {
+    Known(&'static Descriptor),
+    Unknown(Box<Unknown>),
+}
+
+/// The name and the help text of a statistic that the catalogue does not have.
+#[derive(Debug)]
+struct Unknown {
+    name: String,
+    help: String,
 }
 
 /// A metric's type with its values.
@@ -47,21 +57,57 @@ pub enum Metric {
     /// Element *i* counts the things of size *i* there are now, the last one those of that size or more.
     Sizes(Vec<u64>),
     /// A histogram that accumulates: upper bounds with the number of observations in each bucket, and the sum of all.
-    Histogram(Vec<(f64, u64)>, f64),
+    Histogram(Box<(Vec<(f64, u64)>, f64)>),
 }
 
 impl Family {
-    /// A metric about the scrape.
+    /// A family that the catalogue describes.
     #[must_use]
-    pub const fn own(own: &'static Own, metric: Metric) -> Self {
-        Self { name: Cow::Borrowed(own.name), help: Cow::Borrowed(own.help), unit: own.unit, metric }
+    pub const fn new(descriptor: &'static Descriptor, metric: Metric) -> Self {
+        Self { about: About::Known(descriptor), metric }
+    }
+
+    /// The name of the sample as Prometheus stores it, `_total` and `_info` included.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.about {
+            About::Known(descriptor) => descriptor.name,
+            About::Unknown(unknown) => &unknown.name,
+        }
+    }
+
+    /// The name less the suffix of the kind and less the unit.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        match &self.about {
+            About::Known(descriptor) => descriptor.stem,
+            About::Unknown(unknown) => &unknown.name,
+        }
+    }
+
+    /// The unit.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'static str> {
+        match &self.about {
+            About::Known(descriptor) => descriptor.unit,
+            About::Unknown(_) => None,
+        }
+    }
+
+    /// One sentence, safe to be written as it is.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        match &self.about {
+            About::Known(descriptor) => descriptor.help,
+            About::Unknown(unknown) => &unknown.help,
+        }
     }
 
     /// A statistic of the catalogue; `None` if the value is not what the catalogue says it is.
     fn known(row: &'static Row, value: &Value, names: Names) -> Option<Self> {
-        let (name, unit) = match names {
-            Names::Standard => (row.name, row.unit),
-            Names::Legacy => (row.legacy_name, Unit::Plain),
+        let (descriptor, unit) = match names {
+            Names::Standard => (&row.standard, row.unit),
+            Names::Legacy => (&row.legacy, Unit::Plain),
         };
         let metric = match row.kind {
             Kind::Gauge => Metric::Gauge(convert(value.number()?, unit)?),
@@ -73,14 +119,7 @@ impl Family {
             // The older exporters never exposed the time, and there is no number to leave untouched.
             Kind::Timestamp if names == Names::Legacy => return None,
             Kind::Timestamp => Metric::Gauge(unix_seconds(&value.string()?)?),
-            Kind::Info => {
-                let metric = Metric::Info(vec![(row.key, label_value(value)?)]);
-                let (name, help) = match names {
-                    Names::Standard => (Cow::Borrowed(name), BRIDGE_INFO_HELP),
-                    Names::Legacy => (Cow::Owned(format!("{name}_info")), row.help),
-                };
-                return Some(Self { name, help: Cow::Borrowed(help), unit: None, metric });
-            }
+            Kind::Info => Metric::Info(vec![(row.key, label_value(value)?)]),
             Kind::Sizes => {
                 let counts: Option<Vec<_>> =
                     value.elements()?.iter().map(|element| element.number()?.as_count()).collect();
@@ -97,7 +136,7 @@ impl Family {
             }
             Kind::Histogram => histogram(value)?,
         };
-        Some(Self { name: Cow::Borrowed(name), help: Cow::Borrowed(row.help), unit: unit.base(), metric })
+        Some(Self::new(descriptor, metric))
     }
 
     /// A number under a key that the catalogue does not have.
@@ -105,26 +144,24 @@ impl Family {
         // What would need escaping in a help text is replaced, as it is in the name.
         let safe = |c: char| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c };
         let key: String = path.chars().take(MAX_KEY_IN_HELP).map(safe).collect();
-        Self {
-            name: Cow::Owned(unknown_name(path)),
-            help: Cow::Owned(format!("Statistic that this release of the exporter does not know ({key}).")),
-            unit: None,
-            metric: Metric::Unknown(number),
-        }
+        let help = format!("Statistic that this release of the exporter does not know ({key}).");
+        let about = About::Unknown(Box::new(Unknown { name: unknown_name(path), help }));
+        Self { about, metric: Metric::Unknown(number) }
     }
 
     /// The names that belong to this family in one format or the other. No other family may use any of them, or a parser would
     /// see one sample twice, or a sample in the wrong family.
     fn names(&self) -> impl Iterator<Item = String> {
+        let name = self.name();
         let (base, suffixes): (&str, &[&str]) = match self.metric {
-            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) => (&self.name, &[""]),
-            Metric::Counter(_) => match self.name.strip_suffix("_total") {
+            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) => (name, &[""]),
+            Metric::Counter(_) => match name.strip_suffix("_total") {
                 Some(base) => (base, &["", "_total", "_created"]),
-                None => (&self.name, &[""]),
+                None => (name, &[""]),
             },
-            Metric::Info(_) => (self.name.strip_suffix("_info").unwrap_or(&self.name), &["", "_info"]),
-            Metric::Sizes(_) => (&self.name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
-            Metric::Histogram(..) => (&self.name, &["", "_bucket", "_count", "_sum", "_created"]),
+            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
+            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
+            Metric::Histogram(..) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
         };
         suffixes.iter().map(move |suffix| format!("{base}{suffix}"))
     }
@@ -152,31 +189,26 @@ pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
         }
     }
 
-    let mut families: Vec<Family> = Vec::with_capacity(report.len() + 4);
+    // A few more for the metrics about the scrape, which come in front, and for second names.
+    let mut families: Vec<Family> = Vec::with_capacity(report.len() + 2 * catalogue::OWN.len());
     let mut unexposed = 0;
     for (row, value) in catalogue::ROWS.iter().zip(known) {
         let Some(value) = value else { continue };
         match (Family::known(row, &value, names), families.last_mut()) {
             (None, _) => unexposed += 1,
             // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
-            (Some(family), Some(last)) if last.name == family.name => match (&mut last.metric, family.metric) {
+            (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
                 (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
                 _ => unexposed += 1,
             },
             (Some(family), _) => {
-                // The one name on which the two older exporters differ: the ICE counters have no prefix in one of them.
-                let unprefixed = names == Names::Legacy && row.key.starts_with("total_ice_");
-                let alias = match family.metric {
-                    Metric::Counter(number) if unprefixed => Some(Family {
-                        name: Cow::Borrowed(row.key),
-                        help: Cow::Borrowed(row.help),
-                        unit: None,
-                        metric: Metric::Counter(number),
-                    }),
+                let again = match family.metric {
+                    Metric::Counter(number) if names == Names::Legacy => catalogue::unprefixed(row.key)
+                        .map(|descriptor| Family::new(descriptor, Metric::Counter(number))),
                     _ => None,
                 };
                 families.push(family);
-                families.extend(alias);
+                families.extend(again);
             }
         }
     }
@@ -187,7 +219,7 @@ pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
             own.map(str::to_owned).chain(families.iter().flat_map(Family::names)).collect();
         let mut add = |path: &str, number| {
             let family = Family::unknown(path, number);
-            let free = taken.insert(family.name.to_string());
+            let free = taken.insert(family.name().to_owned());
             if free {
                 families.push(family);
             }
@@ -299,7 +331,7 @@ fn histogram(value: &Value) -> Option<Metric> {
     bounds.values().chain(&above).try_fold(0u64, |total, &count| total.checked_add(count))?;
     #[expect(clippy::cast_precision_loss, reason = "the bounds are those of a score up to 127")]
     let buckets = bounds.into_iter().map(|(bound, count)| (bound as f64, count));
-    Some(Metric::Histogram(buckets.chain([(f64::INFINITY, above?)]).collect(), sum))
+    Some(Metric::Histogram(Box::new((buckets.chain([(f64::INFINITY, above?)]).collect(), sum))))
 }
 
 /// `yyyy-MM-dd HH:mm:ss.SSS` in UTC, as Unix time.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::bridge::{Bridge, FetchError};
-use crate::catalogue::{BUILD_INFO, OWN, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
-use crate::family::{Family, Metric, Names, families};
+use crate::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
+use crate::family::{self, Family, Metric, Names};
 use crate::format::Format;
 use crate::render::render;
 use crate::report::{Number, Report, ReportError};
@@ -39,28 +39,27 @@ pub fn expose(
     format: Format,
 ) -> Scrape {
     let report = body.map_err(Trouble::Fetch).and_then(|body| Report::parse(body).map_err(Trouble::Report));
-    let (of_report, unexposed) = report.as_ref().map(|report| families(report, names)).unwrap_or_default();
+    let (mut families, unexposed) = report.as_ref().map(|report| family::families(report, names)).unwrap_or_default();
     let duration = Number::Float(elapsed().as_secs_f64());
     let up = report.is_ok();
 
-    let mut exposed = Vec::with_capacity(of_report.len() + OWN.len());
-    exposed.push(Family::own(&UP, Metric::Gauge(Number::Unsigned(up.into()))));
-    if let Err(trouble) = &report {
-        let reason = (trouble.reason().into(), Number::Unsigned(1));
-        exposed.push(Family::own(&SCRAPE_ERROR, Metric::Labelled("reason", vec![reason])));
-    }
-    exposed.push(Family::own(&SCRAPE_DURATION, Metric::Gauge(duration)));
-    exposed.push(Family::own(&UNEXPOSED_VALUES, Metric::Gauge(Number::Unsigned(unexposed))));
+    let reason = report.as_ref().err().map(|trouble| (trouble.reason().into(), Number::Unsigned(1)));
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-    exposed.push(Family::own(&BUILD_INFO, Metric::Info(version)));
-    exposed.extend(of_report);
+    let of_scrape = [
+        Some(Family::new(&UP, Metric::Gauge(Number::Unsigned(up.into())))),
+        reason.map(|reason| Family::new(&SCRAPE_ERROR, Metric::Labelled("reason", vec![reason]))),
+        Some(Family::new(&SCRAPE_DURATION, Metric::Gauge(duration))),
+        Some(Family::new(&UNEXPOSED_VALUES, Metric::Gauge(Number::Unsigned(unexposed)))),
+        Some(Family::new(&BUILD_INFO, Metric::Info(version))),
+    ];
+    families.splice(0..0, of_scrape.into_iter().flatten());
 
     let trouble = match report {
         Ok(report) => report.get(KEY_OF_JICOFO).map(|_| Trouble::Jicofo),
         Err(trouble) => Some(trouble),
     };
     // Writing to a String cannot fail; were it to, no answer would be better than half of one.
-    Scrape { text: render(exposed, format).unwrap_or_default(), up, trouble }
+    Scrape { text: render(families, format).unwrap_or_default(), up, trouble }
 }
 
 /// A key at the top of Jicofo's `/stats`, in every release, and in no report of a bridge.

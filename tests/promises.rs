@@ -43,22 +43,22 @@ fn names(text: &str) -> BTreeSet<&str> {
 fn promise_1_everything_the_bridge_says_typed_right() {
     for row in ROWS {
         let (value, standard, legacy) = match row.kind {
-            Kind::Gauge | Kind::Counter => ("7", row.name.to_owned(), row.legacy_name.to_owned()),
-            Kind::Boolean => ("true", row.name.to_owned(), row.legacy_name.to_owned()),
-            Kind::Timestamp => ("\"2026-08-20 07:30:10.030\"", row.name.to_owned(), String::new()),
+            Kind::Gauge | Kind::Counter => ("7", row.standard.name.to_owned(), row.legacy.name.to_owned()),
+            Kind::Boolean => ("true", row.standard.name.to_owned(), row.legacy.name.to_owned()),
+            Kind::Timestamp => ("\"2026-08-20 07:30:10.030\"", row.standard.name.to_owned(), String::new()),
             Kind::Info => {
                 let label = format!("{{{}=\"x\"}}", row.key);
-                ("\"x\"", format!("{}{label}", row.name), format!("{}_info{label}", row.legacy_name))
+                ("\"x\"", format!("{}{label}", row.standard.name), format!("{}{label}", row.legacy.name))
             }
             Kind::Sizes => (
                 "[0,1,2]",
-                format!("{}_bucket{{le=\"+Inf\"}}", row.name),
-                format!("{}{{conference_size=\"2\"}}", row.legacy_name),
+                format!("{}_bucket{{le=\"+Inf\"}}", row.standard.name),
+                format!("{}{{conference_size=\"2\"}}", row.legacy.name),
             ),
             Kind::Histogram => (
                 r#"{"total_value": 9, "buckets": {"<= 7": 1, "> 7": 2}}"#,
-                format!("{}_count", row.name),
-                format!("{}_count", row.legacy_name),
+                format!("{}_count", row.standard.name),
+                format!("{}_count", row.legacy.name),
             ),
         };
         let report = format!("{{\"{}\": {value}}}", row.key);
@@ -511,8 +511,8 @@ fn the_demo_has_every_key_of_a_current_bridge_and_counters_that_grow() {
         let after = open_metrics(&report);
         assert_eq!(sample(&after, "jitsi_unexposed_values"), Some("0"));
         for row in ROWS.iter().filter(|row| row.kind == Kind::Counter) {
-            let value = |text| sample(text, row.name).map(|value| value.parse::<f64>().unwrap());
-            assert!(value(&before) <= value(&after), "{} goes back at {now}", row.name);
+            let value = |text| sample(text, row.standard.name).map(|value| value.parse::<f64>().unwrap());
+            assert!(value(&before) <= value(&after), "{} goes back at {now}", row.standard.name);
         }
         busiest = busiest.max(sample(&after, "jitsi_participants").unwrap().parse().unwrap());
         let time: f64 = sample(&after, "jitsi_report_timestamp_seconds").unwrap().parse().unwrap();
