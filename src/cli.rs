@@ -1,8 +1,8 @@
 //! What was typed and what the environment says, read: a [`Config`].
 //!
-//! The table of options is [`Args`]: its comments are the help text, the man page and the README's table. argh reads it. It
+//! The table of options is `Args`: its comments are the help text, the man page and the README's table. argh reads it. It
 //! takes neither `-url` nor `--url=x` nor dots, and the launch lines of the two exporters that this program replaces are full
-//! of them, so [`rewrite`] turns what was typed into what argh takes. What a command line implies counts as typed; the
+//! of them, so `rewrite` turns what was typed into what argh takes. What a command line implies counts as typed; the
 //! environment comes after it.
 
 use std::fmt;

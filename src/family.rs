@@ -316,7 +316,8 @@ fn histogram(value: &Value) -> Option<Metric> {
     if !(sum >= 0.0 && sum.is_finite()) {
         return None;
     }
-    let mut bounds: BTreeMap<u64, u64> = BTreeMap::new();
+    // Two bounds beyond 2^53 could be the same float, and one bucket would stand there twice.
+    let mut bounds: BTreeMap<u32, u64> = BTreeMap::new();
     let mut above = None;
     for (key, value) in object.get("buckets")?.members()?.iter() {
         if let Some(bound) = key.strip_prefix("<= ") {
@@ -329,8 +330,7 @@ fn histogram(value: &Value) -> Option<Metric> {
         return None;
     }
     bounds.values().chain(&above).try_fold(0u64, |total, &count| total.checked_add(count))?;
-    #[expect(clippy::cast_precision_loss, reason = "the bounds are those of a score up to 127")]
-    let buckets = bounds.into_iter().map(|(bound, count)| (bound as f64, count));
+    let buckets = bounds.into_iter().map(|(bound, count)| (f64::from(bound), count));
     Some(Metric::Histogram(Box::new((buckets.chain([(f64::INFINITY, above?)]).collect(), sum))))
 }
 
