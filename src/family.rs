@@ -124,7 +124,8 @@ impl Family {
                 let counts: Option<Vec<_>> =
                     value.elements()?.iter().map(|element| element.number()?.as_count()).collect();
                 // An empty array is what a bridge says before its first report: no distribution, rather than one of zeros.
-                let counts = counts.filter(|counts| !counts.is_empty() && sums(counts).is_some())?;
+                let counts =
+                    counts.filter(|counts| (1..=MAX_SIZES).contains(&counts.len()) && sums(counts).is_some())?;
                 match names {
                     Names::Standard => Metric::Sizes(counts),
                     Names::Legacy => {
@@ -141,10 +142,12 @@ impl Family {
 
     /// A number under a key that the catalogue does not have.
     fn unknown(path: &str, number: Number) -> Self {
+        let mut help = String::with_capacity(UNKNOWN_HELP.len() + path.len() + 4);
+        help.push_str(UNKNOWN_HELP);
+        help.push_str(" (");
         // What would need escaping in a help text is replaced, as it is in the name.
-        let safe = |c: char| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c };
-        let key: String = path.chars().take(MAX_KEY_IN_HELP).map(safe).collect();
-        let help = format!("Statistic that this release of the exporter does not know ({key}).");
+        push_valid(&mut help, path, |c| !matches!(c, '"' | '\\') && !c.is_control());
+        help.push_str(").");
         let about = About::Unknown(Box::new(Unknown { name: unknown_name(path), help }));
         Self { about, metric: Metric::Unknown(number) }
     }
@@ -167,11 +170,21 @@ impl Family {
     }
 }
 
-/// A key of a bridge can be as long as its answer; a help text shows its beginning.
-const MAX_KEY_IN_HELP: usize = 120;
+const UNKNOWN_HELP: &str = "Statistic that this release of the exporter does not know";
+
+/// The longest key, in bytes and with those of the objects around it, under which an unknown statistic is exposed. The longest
+/// of a bridge has 42. A key stands in an answer four times, and that of an object once more for each of its members: without
+/// a limit the largest report would become an answer of gigabytes.
+pub const MAX_KEY: usize = 200;
+
+/// How many unknown statistics are exposed: a bridge has about a hundred in all.
+pub const MAX_UNKNOWN: usize = 2048;
+
+/// The largest array that is taken for a distribution of sizes. Those of bridges have 22 elements.
+pub const MAX_SIZES: usize = 1024;
 
 /// Objects within objects are looked into this deep. No bridge ever went beyond two; the limit bounds recursion.
-const MAX_NESTING: usize = 16;
+pub const MAX_NESTING: usize = 16;
 
 /// The families of a report, and how many of its values are in none of them.
 ///
@@ -180,12 +193,12 @@ const MAX_NESTING: usize = 16;
 #[must_use]
 pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
     let mut known = vec![None; catalogue::ROWS.len()];
-    let mut unknown = BTreeMap::new();
+    let mut unknown = Vec::new();
     for (key, value) in report.iter() {
         // Of a key that comes twice the last value counts.
         match catalogue::position(key) {
             Some(position) => known[position] = Some(value),
-            None => drop(unknown.insert(key, value)),
+            None => unknown.push((key, value)),
         }
     }
 
@@ -195,6 +208,10 @@ pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
     for (row, value) in catalogue::ROWS.iter().zip(known) {
         let Some(value) = value else { continue };
         match (Family::known(row, &value, names), families.last_mut()) {
+            // A statistic that has become several is one that this release does not know.
+            (None, _) if row.kind != Kind::Histogram && matches!(value, Value::Object(_)) => {
+                unknown.push((row.key, value));
+            }
             (None, _) => unexposed += 1,
             // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
             (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
@@ -214,56 +231,93 @@ pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
     }
 
     if !unknown.is_empty() {
-        let own = catalogue::OWN.iter().flat_map(|own| [own.name, own.name.strip_suffix("_info").unwrap_or(own.name)]);
-        let mut taken: HashSet<String> =
-            own.map(str::to_owned).chain(families.iter().flat_map(Family::names)).collect();
-        let mut add = |path: &str, number| {
-            let family = Family::unknown(path, number);
-            let free = taken.insert(family.name().to_owned());
-            if free {
-                families.push(family);
-            }
-            free
-        };
-        unexposed += expose_unknown("", unknown, MAX_NESTING, &mut add);
+        let mut strangers = Strangers::beside(&mut families, unknown.len());
+        strangers.object(&mut String::new(), unknown, MAX_NESTING);
+        unexposed += strangers.unexposed;
     }
     (families, unexposed)
 }
 
-/// Adds the numbers and booleans of an object and of the objects in it. Returns how many values could not be added.
-fn expose_unknown<'a>(
-    prefix: &str,
-    members: BTreeMap<&'a str, Value<'a>>,
-    nesting: usize,
-    add: &mut dyn FnMut(&str, Number) -> bool,
-) -> u64 {
-    let mut unexposed = 0;
-    for (key, value) in members {
-        let path = format!("{prefix}{key}");
+/// The statistics that the catalogue does not have, on their way to the others.
+struct Strangers<'a> {
+    families: &'a mut Vec<Family>,
+    /// Names that are in use.
+    taken: HashSet<String>,
+    /// How many may still come.
+    room: usize,
+    /// How many values could not be exposed.
+    unexposed: u64,
+}
+
+impl<'a> Strangers<'a> {
+    fn beside(families: &'a mut Vec<Family>, number: usize) -> Self {
+        let mut taken = HashSet::with_capacity(2 * families.len() + number);
+        for own in catalogue::OWN {
+            taken.insert(own.name.to_owned());
+            taken.insert(own.name.strip_suffix("_info").unwrap_or(own.name).to_owned());
+        }
+        taken.extend(families.iter().flat_map(Family::names));
+        Self { families, taken, room: MAX_UNKNOWN, unexposed: 0 }
+    }
+
+    /// Exposes the numbers and booleans of an object, and of the objects in it, by name; `path` leads to it.
+    fn object(&mut self, path: &mut String, mut members: Vec<(&str, Value)>, nesting: usize) {
+        // The sort keeps the order of equal keys, so the last of them is the one that counts.
+        members.sort_by_key(|(key, _)| *key);
+        let length = path.len();
+        for (place, (key, value)) in members.iter().enumerate() {
+            if members.get(place + 1).is_some_and(|(next, _)| next == key) {
+                continue;
+            }
+            path.push_str(key);
+            if path.len() > MAX_KEY {
+                self.unexposed += 1;
+            } else {
+                self.value(path, value, nesting);
+            }
+            path.truncate(length);
+        }
+    }
+
+    fn value(&mut self, path: &mut String, value: &Value, nesting: usize) {
         let number = match value {
-            Value::Number(number) => Some(number),
-            Value::Boolean(truth) => Some(Number::Unsigned(truth.into())),
+            Value::Number(number) => Some(*number),
+            Value::Boolean(truth) => Some(Number::Unsigned((*truth).into())),
             Value::Object(_) if nesting > 0 => {
                 if let Some(inner) = value.members() {
-                    let members = inner.iter().collect();
-                    unexposed += expose_unknown(&format!("{path}_"), members, nesting - 1, add);
-                    continue;
+                    path.push('_');
+                    self.object(path, inner.iter().collect(), nesting - 1);
+                    return;
                 }
                 None
             }
             _ => None,
         };
-        if !number.is_some_and(|number| add(&path, number)) {
-            unexposed += 1;
+        match number.filter(|_| self.room > 0).map(|number| Family::unknown(path, number)) {
+            Some(family) if self.taken.insert(family.name().to_owned()) => {
+                self.families.push(family);
+                self.room -= 1;
+            }
+            _ => self.unexposed += 1,
         }
     }
-    unexposed
 }
 
 /// `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules only.)
 fn unknown_name(path: &str) -> String {
-    let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    "jitsi_".chars().chain(path.chars().map(valid)).collect()
+    let mut name = String::with_capacity("jitsi_".len() + path.len());
+    name.push_str("jitsi_");
+    push_valid(&mut name, path, |c| c.is_ascii_alphanumeric() || c == '_');
+    name
+}
+
+/// Adds a text, every character that is not valid replaced. Usually all are.
+fn push_valid(to: &mut String, text: &str, valid: fn(char) -> bool) {
+    if text.chars().all(valid) {
+        to.push_str(text);
+    } else {
+        to.extend(text.chars().map(|c| if valid(c) { c } else { '_' }));
+    }
 }
 
 /// A number of the bridge in the base unit. Integers stay integers where the result is one. `None` if the result is beyond

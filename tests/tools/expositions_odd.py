@@ -87,6 +87,9 @@ MEMBERS = {
     "arrays with null": {"conference_sizes": "[0,null,2]", "conferences_by_audio_senders": "[[0],1]", "conferences_by_video_senders": "[true]"},
     "arrays with negatives": {"conference_sizes": "[0,-1,2]"},
     "arrays beyond 64 bits": {"conference_sizes": "[18446744073709551615,1]", "conferences_by_audio_senders": "[0,0,9223372036854775808]"},
+    "arrays at the limit": {
+        "conference_sizes": "[" + ",".join(["1"] * 1024) + "]", "conferences_by_audio_senders": "[" + ",".join(["1"] * 1025) + "]",
+    },
     "huge arrays": {"conference_sizes": "[" + ",".join(["1"] * 3000) + "]", "unheard_of": "[" + ",".join(["0"] * 20000) + "]"},
     "a histogram": {
         "tossedPacketsEnergy": '{"average":null,"max":0,"total_value":0,"total_count":0,"buckets":{"> 119":0,"<= 7":0,"<= 15":0,"p99<=":-1,"p999<=":-1}}',
@@ -120,11 +123,12 @@ MEMBERS = {
     "keys that end in one name": {"a-b": "1", "a_b": "2", "a b": "3", "a": '{"b":4}', "a.b": "null"},
     "spaces around known keys": {" participants": "1", "participants ": "2", "conference-sizes": "3", "total-ice-failed": "4"},
     "half a surrogate pair in a key": {"k\\ud83d": "5", "\\ude00": "6", "\\ud83dx": "null"},
-    "a long key": {"k" * 20000: "1"},
+    "long keys": {"k" * 20000: "1", "k" * 200: "2", "k" * 201: "3", "é" * 100: "4", "é" * 101: "5", "o" * 195: '{"abcd":6,"abcde":7}'},
     "nested": {"outer": '{"inner":1,"more":{"deep":2.5,"yes":true,"text":"x","list":[1],"none":null},"empty":{}}', "outer_inner": "9"},
     "nested, with duplicates": {"outer": '{"n":1,"n":2,"n":{"m":3},"n":4}'},
     "nested names that clash": {"ice": '{"failed":1}', "conference": '{"sizes":{"bucket":2}}', "up": '{"":3}'},
-    "many unknown keys": {f"unheard_of_{i}": str(i) for i in range(3000)},
+    "many unknown keys": {f"unheard_of_{i}": str(i) for i in range(2048)},
+    "too many unknown keys": {f"unheard_of_{i}": str(i) for i in range(3000)},
     "types as keys": {"foo_total": "1", "foo": "2", "foo_info": "3", "foo_bucket": "4", "foo_count": "5", "foo_sum": "6", "foo_created": "7", "foo_gcount": "8"},
     # Names that are taken.
     "our names": {

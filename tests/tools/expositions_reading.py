@@ -27,8 +27,12 @@ BRIDGE_UNIT = {
     "parse": "yyyy-MM-dd HH:mm:ss.SSS",
 }
 
-# Objects in objects that no bridge ever sent are followed this deep; the exporter may stop there.
+# What no bridge ever sent is exposed up to here, and counted beyond: objects in objects, bytes of an unknown key (with those of
+# the objects around it), unknown keys, elements of an array.
 NESTING = 16
+LONGEST_KEY = 200
+MOST_UNKNOWN = 2048
+MOST_SIZES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +144,10 @@ class Reading:
     families: list = dataclasses.field(default_factory=list)
     # Values that have no metric.
     unexposed: int = 0
-    # Samples that may be there or not: (key, samples, family). One that is not there is one more unexposed value.
+    # Samples that may be there or not, as (identity, value). One that is not there is one more unexposed value.
     optional: list = dataclasses.field(default_factory=list)
+    # How many of those must be there.
+    of_optional: int = 0
 
     def expose(self, family, samples):
         self.families.append(family)
@@ -243,7 +249,7 @@ def sizes(value):
             value = parse_json(value)
         except Malformed:
             return None
-    if not isinstance(value, list) or isinstance(value, Members) or not value:
+    if not isinstance(value, list) or isinstance(value, Members) or not 1 <= len(value) <= MOST_SIZES:
         return None
     counts = [count(element) for element in value]
     if None in counts or sum(counts) >= 2**64 or sum(size * n for size, n in enumerate(counts)) >= 2**64:
@@ -368,7 +374,9 @@ def unknown(prefix, members, nesting, found):
     others = 0
     for key, value in members.last().items():
         path = prefix + key
-        if isinstance(value, Members):
+        if len(path.encode("utf-8", "surrogatepass")) > LONGEST_KEY:
+            others += 1
+        elif isinstance(value, Members):
             if nesting > 0:
                 others += unknown(path + "_", value, nesting - 1, found)
             else:
@@ -410,6 +418,10 @@ def read(body, naming):
                 reading.unexposed += 1
                 continue
         result = known(row, value, naming)
+        if result is None and isinstance(value, Members) and row.kind != "histogram":
+            # A statistic that has become several is as good as unknown.
+            strange.append((key, value))
+            continue
         if result is None:
             sample = arguable(row, value, naming)
             if sample is not None and sample[0] is not None:
@@ -441,6 +453,13 @@ def read(body, naming):
             reading.unexposed += 1
         else:
             claims.setdefault(tuple(names), []).append((path, value))
+    if len(claims) > MOST_UNKNOWN:
+        # Which of them does not matter.
+        for names, claimed in claims.items():
+            reading.optional += [(identity(names[0], {}), value) for _, value in claimed]
+        reading.unexposed += sum(map(len, claims.values()))
+        reading.of_optional = MOST_UNKNOWN
+        claims = {}
     for names, claimed in claims.items():
         reading.unexposed += len(claimed) - 1
         reading.families.append(Family("|".join(names), "unknown"))
