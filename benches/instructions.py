@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Counts the instructions and the allocations of the pure middle of a scrape (parse, families, render) for each fixture,
+with callgrind, and holds them against budgets.tsv. Counts do not depend on how busy the machine is.
+
+    UPDATE=1    rewrite the budgets instead; the change is to be reviewed like any other
+
+Exit code 0 if all is within 110 % of its budget, else 1. Needs valgrind; the budgets are those of x86-64 with glibc.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+from report import CURRENT, ROOT, enlarged  # noqa: E402
+
+BUDGETS = pathlib.Path(__file__).parent / "budgets.tsv"
+HEADER = """\
+# What the pure middle of a scrape may cost, for each fixture. Counted by `make bench-instructions` (x86-64, glibc), which
+# fails above 110 % of it; UPDATE=1 rewrites this file. Allocations are calls of malloc, calloc, realloc and their kin.
+# fixture\tnames\tformat\tinstructions\tallocations
+"""
+ROOM = 1.1
+
+# The function of benches/instructions.rs that is counted.
+COUNTED = "instructions::counted_pass"
+
+# Allocations are counted as calls into libc rather than by an allocator of our own: that would be unsafe code, which this
+# crate forbids, and would count its own work. Calls among these functions themselves are no allocations.
+ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"}
+
+# glibc picks the variants of memcpy and its kin by the processor, and callgrind counts a `rep movsb` as one instruction for
+# each byte. With these settings every x86-64 machine counts alike.
+TUNABLES = ":".join([
+    "glibc.cpu.hwcaps=-AVX512VL,-AVX512F,-AVX2,-ERMS,-FSRM",
+    "glibc.cpu.x86_rep_movsb_threshold=1073741824",
+    "glibc.cpu.x86_rep_stosb_threshold=1073741824",
+])
+
+
+def build():
+    # Counted is what is shipped, so the profile is that of a release, but for the names of the functions.
+    environment = os.environ | {"CARGO_PROFILE_BENCH_STRIP": "debuginfo"}
+    command = ["cargo", "bench", "--bench", "instructions", "--no-run", "--message-format=json-render-diagnostics"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit("bench-instructions: the build failed")
+    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for message in messages:
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "instructions":
+            return message["executable"]
+    sys.exit("bench-instructions: cargo names no executable; is there a [[bench]] \"instructions\" in Cargo.toml?")
+
+
+def cases(directory):
+    """What is counted: (fixture, names, format) and the file."""
+    large = pathlib.Path(directory) / "large.json"
+    large.write_text(enlarged())
+    files = {file.stem: file for file in sorted((ROOT / "fixtures").glob("*.json"))}
+    for fixture, file in files.items():
+        for form in "openmetrics", "text":
+            yield (fixture, "standard", form), file
+    for form in "openmetrics", "text":
+        yield (CURRENT.stem, "legacy", form), CURRENT
+    yield (f"{CURRENT.stem}-times-10", "standard", "openmetrics"), large
+
+
+def count(executable, files, directory):
+    """Runs all cases in one process; callgrind writes one file for each."""
+    command = [
+        "valgrind", "--quiet", "--tool=callgrind", "--collect-atstart=no", "--compress-strings=no", "--compress-pos=no",
+        f"--toggle-collect={COUNTED}", f"--dump-after={COUNTED}", "--callgrind-out-file=counts", executable,
+    ]
+    arguments = [word for (_, names, form), file in files for word in (names, form, str(file))]
+    # An empty environment: it lies on the stack, and moves what is above it.
+    environment = {"PATH": os.environ["PATH"], "GLIBC_TUNABLES": TUNABLES}
+    done = subprocess.run(command + arguments, cwd=directory, env=environment, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(f"bench-instructions: valgrind ended with {done.returncode}")
+    for number, (case, _) in enumerate(files, start=1):
+        yield case, read(pathlib.Path(directory) / f"counts.{number}")
+
+
+def read(profile):
+    """Instructions and allocations in a file of callgrind."""
+    instructions = allocations = 0
+    function = callee = ""
+    for line in profile.read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key == "fn":
+            function = value
+        elif key == "cfn":
+            callee = value
+        elif key == "calls" and callee in ALLOCATORS and function not in ALLOCATORS:
+            allocations += int(value.split()[0])
+        elif line.startswith("totals:"):
+            instructions = int(line.split()[1])
+    if not instructions:
+        sys.exit(f"bench-instructions: {COUNTED} was not found in the program")
+    return instructions, allocations
+
+
+def budgets():
+    if not BUDGETS.exists():
+        return {}
+    rows = [line.split("\t") for line in BUDGETS.read_text().splitlines() if line and not line.startswith("#")]
+    return {tuple(row[:3]): (int(row[3]), int(row[4])) for row in rows}
+
+
+def compare(counts, allowed):
+    """Prints the table; gives the complaints."""
+    complaints = []
+    print("| fixture | names | format | instructions | budget | | allocations | budget | |")
+    print("|---|---|---|---:|---:|---:|---:|---:|---:|")
+    for case, counted in counts.items():
+        cells = []
+        for what, number, budget in zip(("instructions", "allocations"), counted, allowed.get(case, (None, None))):
+            if budget is None:
+                cells += [f"{number:,}", "none", ""]
+                continue
+            cells += [f"{number:,}", f"{budget:,}", f"{(number / budget - 1) * 100:+.1f} %" if budget else ""]
+            if number > budget * ROOM:
+                complaints.append(f"{' '.join(case)}: {number:,} {what}, the budget is {budget:,}")
+        if case not in allowed:
+            complaints.append(f"{' '.join(case)}: has no budget")
+        print("| " + " | ".join([*case, *cells]) + " |")
+    complaints += [f"{' '.join(case)}: has a budget and was not counted" for case in allowed if case not in counts]
+    return complaints
+
+
+def main():
+    if not shutil.which("valgrind"):
+        sys.exit("bench-instructions: valgrind is not installed: apt-get install valgrind")
+    update = os.environ.get("UPDATE", "") not in ("", "0")
+    if platform.machine() != "x86_64":
+        sys.exit("bench-instructions: the budgets are those of x86-64")
+    executable = build()
+    with tempfile.TemporaryDirectory(prefix="jitsiexporter-") as directory:
+        counts = dict(count(executable, list(cases(directory)), directory))
+    complaints = compare(counts, {} if update else budgets())
+    if update:
+        lines = ["\t".join([*case, *map(str, counted)]) for case, counted in counts.items()]
+        BUDGETS.write_text(HEADER + "\n".join(lines) + "\n")
+        print(f"\nwrote {BUDGETS.relative_to(ROOT)}")
+    elif complaints:
+        print()
+        for complaint in complaints:
+            print(f"bench-instructions: {complaint}", file=sys.stderr)
+        sys.exit("bench-instructions: if it is worth that, UPDATE=1 make bench-instructions")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+//! What the pure middle of a scrape costs: reading the report, making families of it, rendering them. Nothing is timed here:
+//! the program makes each pass under callgrind, which counts the instructions and the calls of the allocator, and
+//! `instructions.py` holds them against the budgets (`make bench-instructions`).
+//!
+//! Usage: `instructions [NAMES FORMAT FILE]...`, with `standard` or `legacy` and `openmetrics` or `text`.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Duration;
+
+use jitsiexporter::family::Names;
+use jitsiexporter::format::Format;
+use jitsiexporter::scrape::expose;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // cargo adds --bench to what it runs.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    for case in arguments.chunks(3) {
+        let [names, format, file] = case else { return Err("not NAMES FORMAT FILE".into()) };
+        let names = match &**names {
+            "standard" => Names::Standard,
+            "legacy" => Names::Legacy,
+            _ => return Err(format!("{names}: neither standard nor legacy").into()),
+        };
+        let format = match &**format {
+            "openmetrics" => Format::OpenMetrics,
+            "text" => Format::Text,
+            _ => return Err(format!("{format}: neither openmetrics nor text").into()),
+        };
+        let body = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+        // Tables that are made once in the life of a process are no part of a scrape.
+        pass(&body, names, format);
+        counted_pass(&body, names, format);
+    }
+    Ok(())
+}
+
+/// The pass that is counted. callgrind finds it by this name, so it must stay a function of its own.
+#[inline(never)]
+fn counted_pass(body: &[u8], names: Names, format: Format) {
+    pass(body, names, format);
+}
+
+fn pass(body: &[u8], names: Names, format: Format) {
+    // A fixed duration, because its digits are part of the work.
+    let elapsed = || Duration::from_micros(250);
+    black_box(expose(Ok(black_box(body)), elapsed, names, format));
+}
