@@ -1,6 +1,6 @@
 # The targets are for people; what they call can be called as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc
+.PHONY: help run test lint doc expositions e2e rules observability grafana-schema bench bench-instructions
 
 help: ## print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -19,9 +19,28 @@ lint: ## formatting, clippy, and one module for each package
 doc: ## the documentation of the code, with the map of modules
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
-expositions: ## golden files by promtool, the strict Python parser and an independent reading
-	python3 tests/tools/expositions.py
+expositions: ## golden files and the program, by promtool, the strict Python parser and an independent reading
+	cargo build
+	python3 tests/tools/expositions.py --binary target/debug/jitsiexporter
 
 e2e: ## a real Prometheus scrapes a fleet of exporters
 	cargo build
 	python3 tests/tools/e2e.py --binary target/debug/jitsiexporter
+
+rules: ## alert and recording rules by promtool
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules deploy/prometheus/rules.yml deploy/prometheus/legacy.yml
+	promtool test rules deploy/prometheus/tests/*.yml
+
+observability: ## every query of the dashboards and every rule, on a real Prometheus
+	cargo build
+	python3 tests/tools/observability.py target/debug/jitsiexporter
+
+grafana-schema: ## the dashboards against Grafana's own types; needs npm
+	python3 tests/tools/observability_schema.py
+
+bench: ## side by side with nginx, and with PEER="command with {url} and {addr}"; needs nginx and wrk
+	python3 benches/bench.py
+
+bench-instructions: ## instructions and allocations of a scrape, held to benches/budgets.tsv; needs valgrind
+	python3 benches/instructions.py

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jitsiexporter::catalogue::{OWN, ROWS};
-use jitsiexporter::{bridge, cli};
+use jitsiexporter::{bridge, cli, family};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -20,6 +20,7 @@ fn tables_and_help_are_those_of_the_code() {
         ("help", format!("```\n{}```\n", cli::help())),
         ("own", own()),
         ("metrics", metrics()),
+        ("targets", targets()),
     ] {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
         let (before, rest) = expected.split_once(&begin).unwrap_or_else(|| panic!("{begin} is missing"));
@@ -60,6 +61,18 @@ fn own() -> String {
     table
 }
 
+/// The targets of the Makefile that have a `##` comment.
+fn targets() -> String {
+    let makefile = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile")).unwrap();
+    let mut table = String::from("| target | |\n|---|---|\n");
+    for line in makefile.lines() {
+        let Some((rule, comment)) = line.split_once(" ## ") else { continue };
+        let target = rule.split(':').next().expect("split gives one at least");
+        writeln!(table, "| `make {target}` | {comment} |").unwrap();
+    }
+    table
+}
+
 fn metrics() -> String {
     let mut table = String::from("| metric | type | key of the bridge | meaning |\n|---|---|---|---|\n");
     for row in ROWS {
@@ -78,4 +91,6 @@ fn figures_in_the_text_are_those_of_the_code() {
     let readme = readme();
     assert!(readme.contains(&format!("All {} statistics", ROWS.len())));
     assert!(readme.contains(&format!("more than {} KiB", bridge::MAX_BODY / 1024)));
+    assert!(readme.contains(&format!("more than {} bytes\n  and what comes after 2,048 unknown", family::MAX_KEY)));
+    assert_eq!(family::MAX_UNKNOWN, 2048);
 }
