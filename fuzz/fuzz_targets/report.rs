@@ -1,0 +1,15 @@
+//! Whatever a bridge sends: both formats in both namings are valid, agree, and account for every value.
+
+#![no_main]
+
+#[path = "../../tests/support/exposition.rs"]
+mod exposition;
+
+use jitsiexporter::family::Names;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| {
+    for names in [Names::Standard, Names::Legacy] {
+        exposition::check_scrape(body, names);
+    }
+});

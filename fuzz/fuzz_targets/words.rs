@@ -1,0 +1,91 @@
+//! What people and clients write: command lines, the environment, URLs, `Accept` and timeout headers. None of it brings the
+//! program down, what is refused is refused in one line, and no password is shown.
+
+#![no_main]
+
+use std::time::Duration;
+
+use jitsiexporter::cli::{self, Command};
+use jitsiexporter::exporter::budget;
+use jitsiexporter::family::Names;
+use jitsiexporter::format::Format;
+use jitsiexporter::http::MAX_CONNECTIONS;
+use libfuzzer_sys::fuzz_target;
+
+/// Put into every password.
+const SECRET: &str = "s3cr3t";
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    accept(&text);
+    timeout(&text);
+    let lines: Vec<_> = text.split('\n').map(str::to_owned).collect();
+    timeout(&lines[0]);
+    url(&lines[0]);
+    // A file of certificates that is a device has no end.
+    if !text.contains("/dev") && !text.contains("/proc") {
+        command_line(&lines);
+    }
+});
+
+fn accept(header: &str) {
+    let lower = header.to_ascii_lowercase();
+    let format = Format::negotiate(header);
+    assert_eq!(format, Format::negotiate(&lower.to_ascii_uppercase()), "upper case is another matter");
+    if format == Format::Text {
+        assert!(lower.contains("text/") || lower.contains("*/*"), "nobody asked for text");
+    }
+}
+
+fn timeout(header: &str) {
+    let usual = Duration::from_secs(5);
+    let budget = budget(header, usual);
+    assert!(budget > Duration::ZERO && budget <= usual, "{budget:?}");
+    match header.trim().parse::<f64>() {
+        Ok(seconds) if seconds >= 1e-8 => assert!(budget.as_secs_f64() <= seconds, "{budget:?}"),
+        _ => assert!(budget == usual || header.trim().parse::<f64>().is_ok(), "{header:?} is nonsense"),
+    }
+}
+
+fn url(line: &str) {
+    // A password that is one: between the colon of the user and the last @ of the host.
+    let Some((scheme, rest)) = line.split_once("://") else { return };
+    let Some((user, host)) = rest.rsplit_once('@') else { return };
+    let url = format!("{scheme}://{user}:{SECRET}@{host}");
+    for typed in [vec!["--url".to_owned(), url.clone()], vec![format!("-videobridge-url={url}")]] {
+        let shown = match cli::parse(&typed, |_| None) {
+            Ok(Command::Serve(config)) => format!("{} {config:?}", config.url.as_ref().expect("one was given")),
+            Ok(other) => panic!("{typed:?} is {other:?}"),
+            Err(error) => error,
+        };
+        assert!(!shown.contains(SECRET), "{typed:?}: {shown}");
+    }
+    let environment = |name: &str| (name == "JITSIEXPORTER_URL").then(|| url.clone());
+    if let Err(error) = cli::parse(&[], environment) {
+        assert!(error.starts_with("JITSIEXPORTER_URL: ") && !error.contains(SECRET), "{error}");
+    }
+}
+
+fn command_line(lines: &[String]) {
+    // Lines of the form NAME=value are the environment, the others are arguments.
+    let (environment, typed): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|line| line.starts_with("JITSI"));
+    let environment = |name: &str| {
+        let mut values = environment.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        values.next().map(str::to_owned)
+    };
+    match cli::parse(&typed, environment) {
+        Ok(Command::Serve(config) | Command::Once(config)) => {
+            assert!(config.timeout > Duration::ZERO && config.timeout <= Duration::from_secs(3600));
+            assert!((1..=MAX_CONNECTIONS).contains(&config.max_scrapes));
+            assert_eq!(config.names == Names::Legacy, config.names_chosen_by.is_some());
+            // What it says it listens on means the same when it is typed.
+            let again = ["--listen-address".to_owned(), config.listen.to_string()];
+            match cli::parse(&again, |_| None) {
+                Ok(Command::Serve(again)) => assert_eq!(again.listen, config.listen),
+                other => panic!("{again:?}: {other:?}"),
+            }
+        }
+        Ok(Command::Print(text)) => assert!(text.ends_with('\n')),
+        Err(error) => assert!(!error.trim().is_empty(), "no word about {typed:?}"),
+    }
+}

@@ -1,0 +1,358 @@
+//! Everything at once: a bridge that does all that bridges can do wrong while many clients scrape, and clients that do all that
+//! clients can do wrong while one scrapes. Times are measured and printed (`--nocapture`); the limits asserted are generous,
+//! because a neighbour may be busy.
+
+#[path = "support/crowd.rs"]
+mod crowd;
+#[path = "support/exposition.rs"]
+mod exposition;
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use crowd::{Bridge, Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
+use exposition::{own, read};
+use jitsiexporter::format::Format;
+use support::{CURRENT, Exporter, eventually, reason, response, sample};
+
+/// How much later than it should an answer may come before a test fails.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The exporter keeps up to this many connections to the bridge.
+const KEPT: usize = 8;
+
+/// What a chaos bridge does, fault by fault; `false` closes the connection.
+const FAULTS: &[fn(&mut TcpStream) -> std::io::Result<bool>] = &[
+    |_| Ok(false),
+    |_| {
+        sleep(Duration::from_secs(1));
+        Ok(false)
+    },
+    |stream| {
+        let answer = response("200 OK", "application/json", CURRENT);
+        for byte in answer.bytes().take(40) {
+            stream.write_all(&[byte])?;
+            sleep(Duration::from_millis(25));
+        }
+        Ok(false)
+    },
+    |stream| {
+        stream.write_all(&response("200 OK", "application/json", CURRENT).as_bytes()[..1500])?;
+        Ok(false)
+    },
+    |stream| {
+        // Stops in the middle, and does not even close.
+        stream.write_all(&response("200 OK", "application/json", CURRENT).as_bytes()[..1500])?;
+        sleep(Duration::from_secs(1));
+        Ok(false)
+    },
+    |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+        loop {
+            stream.write_all(format!("X-Filler: {}\r\n", "x".repeat(500)).as_bytes())?;
+        }
+    },
+    |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        loop {
+            stream.write_all(format!("1000\r\n{}\r\n", " ".repeat(0x1000)).as_bytes())?;
+        }
+    },
+    |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{")?;
+        Ok(false)
+    },
+    |stream| {
+        // An answer for the next request as well: the connection must not be used again.
+        let answer = response("404 Not Found", "text/html", "<html>404</html>");
+        stream.write_all(format!("{answer}{answer}").as_bytes())?;
+        Ok(true)
+    },
+    |stream| keep(stream, "406 Not Acceptable", "text/plain", CURRENT),
+    |stream| keep(stream, "500 Server Error", "application/json", CURRENT),
+    |stream| keep(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/", "application/json", CURRENT),
+    |stream| {
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        Ok(true)
+    },
+    |stream| keep(stream, "200 OK", "text/html", "<!DOCTYPE html><html></html>"),
+    |stream| keep(stream, "200 OK", "application/json", &CURRENT[..CURRENT.len() / 2]),
+    |stream| keep(stream, "200 OK", "application/json", "{}"),
+    |stream| keep(stream, "200 OK", "application/json", "{\"stress_level\": NaN}"),
+    |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{\"\xff\":")?;
+        Ok(true)
+    },
+    |stream| {
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")?;
+        Ok(false)
+    },
+];
+
+/// Good answers, in the ways in which servers send them.
+const GOOD: &[fn(&mut TcpStream) -> std::io::Result<bool>] = &[
+    |stream| keep(stream, "200 OK", "application/json", CURRENT),
+    |stream| {
+        keep(stream, "200 OK\r\nConnection: close", "application/json", CURRENT)?;
+        Ok(false)
+    },
+    |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        for chunk in CURRENT.as_bytes().chunks(700) {
+            stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes())?;
+            stream.write_all(chunk)?;
+            stream.write_all(b"\r\n")?;
+        }
+        stream.write_all(b"0\r\n\r\n")?;
+        Ok(true)
+    },
+    |stream| {
+        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{CURRENT}").as_bytes())?;
+        Ok(false)
+    },
+];
+
+fn keep(stream: &mut TcpStream, status: &str, content_type: &str, body: &str) -> std::io::Result<bool> {
+    stream.write_all(response(status, content_type, body).as_bytes())?;
+    Ok(true)
+}
+
+/// Descriptors, threads and connections to the bridge, which have to come back to where they were.
+struct AtRest {
+    descriptors: usize,
+    threads: usize,
+}
+
+impl AtRest {
+    fn of(exporter: &Exporter) -> Self {
+        exporter.metrics();
+        eventually(Duration::from_secs(10), || (threads(exporter.pid()) == 1).then_some(()))
+            .expect("one thread at rest");
+        Self { descriptors: descriptors(exporter.pid()), threads: threads(exporter.pid()) }
+    }
+
+    #[track_caller]
+    fn again(&self, what: &str, exporter: &Exporter, bridge: &Bridge) {
+        let pid = exporter.pid();
+        let back = eventually(Duration::from_secs(20), || {
+            let back =
+                threads(pid) <= self.threads && descriptors(pid) <= self.descriptors + KEPT && bridge.open() <= KEPT;
+            back.then_some(())
+        });
+        println!(
+            "{what}: {} threads ({} before), {} descriptors ({}), {} connections to the bridge, peak memory {} KiB",
+            threads(pid),
+            self.threads,
+            descriptors(pid),
+            self.descriptors,
+            bridge.open(),
+            memory(pid, "VmHWM")
+        );
+        assert!(back.is_some(), "{what} left something behind");
+        // What an unoptimised build takes says nothing.
+        if is_release() {
+            assert!(memory(pid, "VmHWM") < 16 * 1024, "{what} took {} KiB", memory(pid, "VmHWM"));
+        }
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "after {what}");
+    }
+}
+
+#[test]
+fn a_bridge_in_chaos_spoils_no_answer() {
+    let faulty = Arc::new(AtomicBool::new(false));
+    let good_answers = Arc::new(AtomicUsize::new(0));
+    let (switch, counter) = (Arc::clone(&faulty), Arc::clone(&good_answers));
+    let bridge = Bridge::start(move |stream, number| {
+        let choice = scattered(number);
+        let fault = FAULTS[choice / 2 % FAULTS.len()];
+        let good = GOOD[choice / 2 % GOOD.len()];
+        if switch.load(Ordering::SeqCst) && choice.is_multiple_of(2) {
+            return fault(stream).unwrap_or(false);
+        }
+        counter.fetch_add(1, Ordering::SeqCst);
+        good(stream).unwrap_or(false)
+    });
+    let exporter = exporter(&bridge, &[]);
+    let at_rest = AtRest::of(&exporter);
+    faulty.store(true, Ordering::SeqCst);
+    good_answers.store(0, Ordering::SeqCst);
+
+    // The scraper's timeout, of which the exporter takes three quarters.
+    let (timeout, budget) = ("0.6", Duration::from_millis(450));
+    let good = expected(CURRENT);
+    let worst = Mutex::new(Duration::ZERO);
+    let (up, down) = (AtomicUsize::new(0), Mutex::new(std::collections::BTreeMap::<String, usize>::new()));
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (good, worst, up, down, address) = (&good, &worst, &up, &down, exporter.address());
+            scope.spawn(move || {
+                let mut connection = Client::connect(address);
+                for _ in 0..60 {
+                    let start = Instant::now();
+                    let format = if client % 2 == 0 { Format::OpenMetrics } else { Format::Text };
+                    let accept = if client % 2 == 0 { "*/*" } else { "text/plain" };
+                    let headers = format!("Accept: {accept}\r\nX-Prometheus-Scrape-Timeout-Seconds: {timeout}\r\n");
+                    let (status, text) = connection.get("/metrics", &headers);
+                    let late = start.elapsed().saturating_sub(budget);
+                    let mut worst = worst.lock().unwrap();
+                    *worst = late.max(*worst);
+                    drop(worst);
+                    assert_eq!(status, 200, "{text}");
+                    let families = read(&text, format).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                    if sample(&text, "jitsi_up") == Some("1") {
+                        up.fetch_add(1, Ordering::SeqCst);
+                        if format == Format::OpenMetrics {
+                            assert_eq!(timeless(&text), *good, "not the whole report");
+                        }
+                        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), families.len());
+                        assert_eq!(sample(&text, "jitsi_threads"), sample(good, "jitsi_threads"));
+                    } else {
+                        assert!(families.iter().all(|family| own(family.name.trim_end_matches("_info"))), "{text}");
+                        *down.lock().unwrap().entry(reason(&text).expect("a reason").to_owned()).or_default() += 1;
+                    }
+                }
+            });
+        }
+    });
+    let (up, down, worst) = (up.into_inner(), down.into_inner().unwrap(), worst.into_inner().unwrap());
+    println!(
+        "480 scrapes: {up} up ({} good answers), {down:?}, latest {worst:?} after the budget",
+        good_answers.load(Ordering::SeqCst)
+    );
+    assert!(worst < PATIENCE, "an answer came {worst:?} after its budget");
+    // Half of the answers were good.
+    assert!(up > 100 && up <= good_answers.load(Ordering::SeqCst), "{up} of {good_answers:?}");
+    for reason in ["connect", "timeout", "status", "too_large", "malformed", "no_statistics"] {
+        assert!(down.contains_key(reason), "no {reason} in {down:?}");
+    }
+    faulty.store(false, Ordering::SeqCst);
+    at_rest.again("chaos", &exporter, &bridge);
+}
+
+/// A bridge that answers after a moment, so that there is a middle of a scrape.
+fn slow() -> Bridge {
+    Bridge::start(|stream, _| {
+        sleep(Duration::from_millis(50));
+        keep(stream, "200 OK", "application/json", CURRENT).unwrap_or(false)
+    })
+}
+
+/// Scrapes while something else goes on, and gives the longest of them.
+fn beside(exporter: &Exporter, what: &str, trouble: impl FnOnce() + Send) {
+    let done = AtomicBool::new(false);
+    let (scrapes, worst) = thread::scope(|scope| {
+        let normal = scope.spawn(|| {
+            let (mut scrapes, mut worst) = (0, Duration::ZERO);
+            while !done.load(Ordering::SeqCst) || scrapes == 0 {
+                let start = Instant::now();
+                // Should the machine be so busy that the trouble piles up, a scrape may be refused, and is tried again.
+                let text =
+                    eventually(PATIENCE, || Some(exporter.get("/metrics")).filter(|answer| answer.status == 200));
+                let text = text.unwrap_or_else(|| panic!("no answer beside {what}")).body;
+                assert_eq!(sample(&text, "jitsi_up"), Some("1"), "beside {what}");
+                worst = worst.max(start.elapsed());
+                scrapes += 1;
+                sleep(Duration::from_millis(5));
+            }
+            (scrapes, worst)
+        });
+        trouble();
+        done.store(true, Ordering::SeqCst);
+        normal.join().expect("normal scrapes")
+    });
+    println!("{what}: {scrapes} scrapes beside it, the longest took {worst:?}");
+    assert!(worst < PATIENCE, "beside {what} a scrape took {worst:?}");
+}
+
+#[test]
+fn clients_that_stop_midway_hold_nobody_up() {
+    let bridge = slow();
+    let exporter = exporter(&bridge, &[]);
+    let at_rest = AtRest::of(&exporter);
+    beside(&exporter, "200 clients with half a request", || {
+        let half: Vec<_> = (0..200)
+            .map(|number| {
+                let mut stream = TcpStream::connect(exporter.address()).unwrap();
+                let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Filler: xxxxxxxx";
+                stream.write_all(&request[..number % request.len()]).unwrap();
+                stream
+            })
+            .collect();
+        sleep(Duration::from_millis(500));
+        drop(half);
+    });
+    at_rest.again("200 clients with half a request", &exporter, &bridge);
+}
+
+#[test]
+fn a_thousand_clients_that_vanish_leave_nothing_behind() {
+    let bridge = slow();
+    let exporter = exporter(&bridge, &["--max-scrapes", "100"]);
+    let at_rest = AtRest::of(&exporter);
+    let before = bridge.requests();
+    beside(&exporter, "1,000 clients that vanish", || {
+        for round in 0..40 {
+            let clients: Vec<_> = (0..25).map(|_| TcpStream::connect(exporter.address()).unwrap()).collect();
+            for mut stream in clients {
+                if round % 2 == 0 {
+                    // Closed with nothing unread, which is a FIN.
+                    let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+                } else {
+                    // Closed with an answer unread, which is a reset; the scrape behind it is under way.
+                    let _ = stream
+                        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+                    let _ = stream.peek(&mut [0]);
+                }
+            }
+            sleep(Duration::from_millis(40));
+        }
+    });
+    println!("the bridge was asked {} times", bridge.requests() - before);
+    at_rest.again("1,000 clients that vanish", &exporter, &bridge);
+}
+
+#[test]
+fn requests_that_are_none_hold_nobody_up() {
+    let bridge = slow();
+    let exporter = exporter(&bridge, &[]);
+    let at_rest = AtRest::of(&exporter);
+    let send = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(exporter.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        // An error is a reset: the exporter closed before it had read everything.
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    };
+    beside(&exporter, "requests that are none", || {
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let header = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(2 << 20));
+                        let answer = send(header.as_bytes());
+                        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "));
+                        let answer = send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+                        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "));
+                        let body = format!("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", 1 << 20, "x".repeat(1 << 20));
+                        let answer = send(body.as_bytes());
+                        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 405 "));
+                        let body = "GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+                        assert!(send(body.as_bytes()).starts_with(b"HTTP/1.1 200 "));
+                        let pipeline = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+                        let answers = String::from_utf8(send(pipeline.as_bytes())).unwrap();
+                        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 100);
+                    }
+                });
+            }
+        });
+    });
+    at_rest.again("requests that are none", &exporter, &bridge);
+}

@@ -1,0 +1,152 @@
+//! What `SECURITY.md` says and no other test holds, and that what it names exists.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use jitsiexporter::http::MAX_HEAD;
+use support::Then::KeepAlive;
+use support::{CURRENT, Exporter, FakeBridge, command, reason, response, sample};
+
+#[test]
+fn a_client_cannot_steer_the_request_to_the_bridge() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url().replace("://", "://me:secret@"), &[]);
+    exporter.metrics();
+    for (path, headers) in [
+        ("/metrics?target=http://127.0.0.1:1/&url=/colibri/shutdown", &[][..]),
+        ("http://127.0.0.1:1/metrics", &[]),
+        ("/metrics", &[("Authorization", "Basic eDp5"), ("Cookie", "a=b"), ("X-Forwarded-For", "10.0.0.1")]),
+        ("/metrics", &[("Accept", "text/html"), ("Accept-Encoding", "gzip"), ("User-Agent", "curl")]),
+        ("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "30"), ("Range", "bytes=0-1"), ("Expect", "x")]),
+        ("/metrics", &[("Content-Length", "11"), ("Transfer-Encoding", "identity")]),
+        ("/metrics", &[("Connection", "upgrade"), ("Upgrade", "h2c"), ("Proxy-Authorization", "Basic eDp5")]),
+    ] {
+        exporter.request("GET", path, headers);
+    }
+    // Paths that are none of ours are not handed on either.
+    for path in ["/colibri/stats", "/metrics/../colibri/shutdown", "//127.0.0.1:1/metrics", "/colibri/conferences"] {
+        exporter.request("GET", path, &[]);
+    }
+    exporter.request("POST", "/metrics", &[("Content-Length", "0")]);
+    exporter.request("HEAD", "/metrics", &[]);
+    let requests = bridge.requests();
+    assert!(requests.len() >= 5, "{requests:#?}");
+    let different: BTreeSet<_> = requests.iter().collect();
+    assert_eq!(different.len(), 1, "{different:#?}");
+    assert!(requests[0].starts_with("GET /colibri/stats HTTP/1.1\r\n"), "{}", requests[0]);
+}
+
+#[test]
+fn a_redirect_leads_nowhere_and_no_credential_goes_there() {
+    let elsewhere = FakeBridge::json(CURRENT);
+    for status in ["301", "302", "303", "307", "308"] {
+        let answer = response(&format!("{status} Moved\r\nLocation: {}", elsewhere.url()), "text/plain", "");
+        let bridge = FakeBridge::start(move |stream, _| {
+            let _ = stream.write_all(answer.as_bytes());
+            KeepAlive
+        });
+        let exporter = Exporter::before(&bridge.url().replace("://", "://me:secret@"), &[]);
+        assert_eq!(reason(&exporter.metrics()), Some("status"), "{status}");
+        assert_eq!(bridge.hits(), 1, "{status}");
+    }
+    assert_eq!(elsewhere.accepted(), 0);
+}
+
+#[test]
+fn text_of_the_bridge_stays_with_the_exporter() {
+    let secret = "s3cr3t";
+    for (status, body) in [
+        ("200 OK", format!("<html>{secret}</html>")),
+        ("200 OK", format!("\"{secret}\"")),
+        ("200 OK", format!("{{\"{secret}\": ")),
+        ("200 OK", format!("{{\"threads\": \"{secret}\", \"new\": \"{secret}\", \"list\": [\"{secret}\"]}}")),
+        ("200 OK", format!("{{\"current_timestamp\": \"{secret}\", \"healthy\": {{\"why\": \"{secret}\"}}}}")),
+        ("500 Error", format!("{{\"version\": \"{secret}\"}}")),
+    ] {
+        let bridge = FakeBridge::bytes(response(status, "application/json", &body));
+        for names in [&[][..], &["--legacy-names"]] {
+            let text = Exporter::before(&bridge.url(), names).metrics();
+            assert!(!text.contains(secret), "{body}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_line_of_the_log_is_one_line() {
+    let lines = |args: &[&str]| {
+        let output = command(args, &[]).output().unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for args in [
+        &["--no\njitsiexporter: such option"][..],
+        &["--timeout", "1\n2"],
+        &["--listen-address", "x\r\n\u{1b}[2J:1"],
+        &["--url", "http://a\nb/"],
+        &["--ca-file", "no\nsuch"],
+        &["--once=\n"],
+    ] {
+        let log = lines(args);
+        let line = log.strip_suffix('\n').expect("a line");
+        assert!(!line.contains(char::is_control), "{args:?}: {log:?}");
+    }
+    // What the bridge sends is quoted there as well.
+    let bridge =
+        FakeBridge::bytes(response("200 OK", "text/html", "<html>\n\u{1b}[2J\r\njitsiexporter: \u{85}all is well"));
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("0"));
+    exporter.wait_for_log("it begins with");
+    assert_eq!(exporter.log().len(), 2, "{:#?}", exporter.log());
+    assert!(exporter.log().iter().all(|line| !line.contains(char::is_control)), "{:#?}", exporter.log());
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_refused() {
+    let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
+    for (length, status) in [(MAX_HEAD - 4096, 200), (MAX_HEAD + 4096, 431)] {
+        let filler = "x".repeat(length);
+        assert_eq!(exporter.request("GET", "/health", &[("X-Filler", &filler)]).status, status, "{length}");
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_code() {
+    assert!(include_str!("../Cargo.toml").contains("\nunsafe_code = \"forbid\"\n"));
+}
+
+/// What stands in backquotes, as `file: what`.
+fn named() -> Vec<(String, String)> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|quoted| quoted.split_once(".rs: "))
+        .map(|(file, what)| (format!("{file}.rs"), what.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_tests_that_the_security_page_names_exist_and_its_limits_are_those_of_the_code() {
+    let (mut tests, mut limits) = (0, 0);
+    for (file, what) in named() {
+        let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap_or_default();
+        if let Some((name, value)) = what.split_once(" = ") {
+            limits += 1;
+            let lines = code.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("const "));
+            let found: Vec<_> = lines.filter(|line| line.starts_with(&format!("{name}:"))).collect();
+            assert!(found.len() == 1 && found[0].ends_with(&format!(" = {value};")), "{file}: {what}, but {found:?}");
+        } else {
+            tests += 1;
+            let lines: Vec<_> = code.lines().map(str::trim).collect();
+            let place = lines.iter().position(|line| line.starts_with(&format!("fn {what}(")));
+            let place = place.unwrap_or_else(|| panic!("there is no {what} in {file}"));
+            // A property has its comment between the two.
+            let mark = lines[..place].iter().rev().find(|line| !line.starts_with("//"));
+            assert_eq!(mark, Some(&"#[test]"), "{what} in {file} is no test");
+        }
+    }
+    assert!(tests > 20 && limits > 12, "{tests} tests, {limits} limits");
+}

@@ -1,0 +1,180 @@
+//! For many connections at once or one after the other: a bridge that remembers none of them, a client that keeps its
+//! connection, and what /proc says of the exporter.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use jitsiexporter::family::Names;
+use jitsiexporter::format::Format;
+use jitsiexporter::scrape::expose;
+
+use crate::support::Exporter;
+
+/// A bridge. Its listener lives as long as the process.
+pub struct Bridge {
+    address: SocketAddr,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicUsize,
+    open: AtomicUsize,
+    deaf: AtomicBool,
+}
+
+impl Bridge {
+    /// Calls `answer` with the connection and the number of the request; `false` closes the connection.
+    pub fn start(answer: impl Fn(&mut TcpStream, usize) -> bool + Send + Sync + 'static) -> Self {
+        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), answer)
+    }
+
+    pub fn listen(
+        listener: TcpListener,
+        answer: impl Fn(&mut TcpStream, usize) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let address = listener.local_addr().expect("bound");
+        let counts = Arc::new(Counts::default());
+        let (own, answer) = (Arc::clone(&counts), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (counts, answer) = (Arc::clone(&own), Arc::clone(&answer));
+                counts.open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    let _ = converse(stream, &counts, &*answer);
+                    counts.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, counts }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/colibri/stats", self.address)
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> usize {
+        self.counts.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.counts.open.load(Ordering::SeqCst)
+    }
+}
+
+fn converse(
+    mut stream: TcpStream,
+    counts: &Counts,
+    answer: &dyn Fn(&mut TcpStream, usize) -> bool,
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line == b"\r\n" && !answer(&mut stream, counts.requests.fetch_add(1, Ordering::SeqCst)) {
+            return Ok(());
+        }
+    }
+}
+
+/// A client that keeps its connection.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the exporter listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// One GET: status and body. An answer that is cut short is a panic.
+    pub fn get(&mut self, path: &str, headers: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+        self.stream.get_mut().write_all(request.as_bytes()).expect("the connection is kept");
+        let mut line = String::new();
+        let (mut status, mut length) = (0, None);
+        loop {
+            line.clear();
+            assert!(self.stream.read_line(&mut line).expect("an answer") > 0, "the exporter hung up");
+            if line == "\r\n" {
+                break;
+            }
+            if status == 0 {
+                status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().ok();
+            }
+        }
+        let mut body = vec![0; length.expect("a length")];
+        self.stream.read_exact(&mut body).expect("the whole answer");
+        (status, String::from_utf8(body).expect("text"))
+    }
+}
+
+/// The program to be tested, if it is not the one that was built with the tests: `make soak` takes the release build.
+const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
+
+/// Starts the exporter before a bridge, on a port that the system chooses.
+pub fn exporter(bridge: &Bridge, args: &[&str]) -> Exporter {
+    let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_jitsiexporter").into());
+    let mut command = Command::new(binary);
+    command.env_clear().args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]).args(args);
+    Exporter::spawn(command).unwrap_or_else(|log| panic!("it does not start: {log:?}"))
+}
+
+/// Whether that is a release build, of whose memory something may be said.
+pub fn is_release() -> bool {
+    cfg!(not(debug_assertions)) || std::env::var_os(BINARY).is_some()
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// How many threads it has.
+pub fn threads(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// A line of its status in KiB: `VmRSS`, its memory now, or `VmHWM`, the most it ever had.
+pub fn memory(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("the process lives")
+}
+
+/// An exposition without the one sample that differs from scrape to scrape.
+pub fn timeless(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("jitsi_scrape_duration_seconds ")).collect::<Vec<_>>().join("\n")
+}
+
+/// What a good scrape of a report says, without the duration, in standard names and `OpenMetrics`.
+pub fn expected(report: &str) -> String {
+    timeless(&expose(Ok(report.as_bytes()), || Duration::ZERO, Names::Standard, Format::OpenMetrics).text)
+}
+
+/// Numbers without a pattern, the same in each run.
+pub fn scattered(number: usize) -> usize {
+    let mut x = number as u64 + 0x9e37_79b9_7f4a_7c15;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from((x ^ (x >> 31)) >> 33).expect("31 bits")
+}

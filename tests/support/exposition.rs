@@ -1,0 +1,369 @@
+//! A strict reader of both text formats, written from their specifications and not from the code that writes them: names,
+//! labels, escapes, HELP, TYPE, UNIT and EOF, types and their suffixes, families in one piece, no sample and no name twice.
+//! Stricter than any parser in use where the exporter has no need of a freedom (timestamps, exemplars, comments).
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jitsiexporter::catalogue::{self, Kind, ROWS};
+use jitsiexporter::family::{MAX_KEY, MAX_NESTING, Names};
+use jitsiexporter::format::Format;
+use jitsiexporter::report::{Report, Value};
+use jitsiexporter::scrape::expose;
+
+/// A family as it stands in the text.
+#[derive(Debug)]
+pub struct Family {
+    pub name: String,
+    pub kind: String,
+    pub help: String,
+    pub unit: Option<String>,
+    pub samples: Vec<Sample>,
+}
+
+/// A line with a value.
+#[derive(Debug)]
+pub struct Sample {
+    pub name: String,
+    /// In the order in which they stand.
+    pub labels: Vec<(String, String)>,
+    /// As it is written.
+    pub value: String,
+}
+
+impl Sample {
+    pub fn number(&self) -> f64 {
+        number(&self.value).expect("the reader has looked at it")
+    }
+
+    /// What tells it from all other samples.
+    pub fn series(&self) -> (String, BTreeMap<String, String>) {
+        (self.name.clone(), self.labels.iter().cloned().collect())
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
+    }
+}
+
+/// The samples of all families by what tells them apart.
+pub fn series(families: &[Family]) -> BTreeMap<(String, BTreeMap<String, String>), String> {
+    families.iter().flat_map(|family| &family.samples).map(|sample| (sample.series(), sample.value.clone())).collect()
+}
+
+/// The types of all samples by name.
+fn types(families: &[Family]) -> BTreeMap<&str, &str> {
+    let mut types = BTreeMap::new();
+    for family in families {
+        types.extend(family.samples.iter().map(|sample| (&*sample.name, &*family.kind)));
+    }
+    types
+}
+
+/// What a type may be called in a format, with the suffixes of its samples.
+fn suffixes(kind: &str, format: Format) -> Option<&'static [&'static str]> {
+    Some(match (kind, format) {
+        ("gauge", _) | ("unknown", Format::OpenMetrics) | ("untyped" | "counter", Format::Text) => &[""],
+        ("counter", Format::OpenMetrics) => &["_total", "_created"],
+        ("info", Format::OpenMetrics) => &["_info"],
+        ("histogram", Format::OpenMetrics) => &["_bucket", "_count", "_sum", "_created"],
+        ("histogram", Format::Text) => &["_bucket", "_count", "_sum"],
+        ("gaugehistogram", Format::OpenMetrics) => &["_bucket", "_gcount", "_gsum"],
+        _ => return None,
+    })
+}
+
+/// Reads a whole exposition.
+pub fn read(text: &str, format: Format) -> Result<Vec<Family>, String> {
+    let body = match format {
+        Format::OpenMetrics => text.strip_suffix("# EOF\n").ok_or_else(|| "the last line is not # EOF".to_owned())?,
+        Format::Text => text,
+    };
+    let mut families: Vec<Family> = Vec::new();
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_once('\n').ok_or_else(|| format!("a line without an end: {rest:?}"))?;
+        rest = after;
+        read_line(line, format, &mut families).map_err(|error| format!("{error}: {line:?}"))?;
+    }
+    let mut names = BTreeSet::new();
+    let mut series = BTreeSet::new();
+    for family in &families {
+        check(family, format).map_err(|error| format!("{error}: {family:?}"))?;
+        // A name with each suffix that its type has belongs to the family, whether or not there is such a sample.
+        let own = suffixes(&family.kind, format).unwrap_or_default().iter().chain([&""]);
+        for name in own.map(|suffix| format!("{}{suffix}", family.name)).collect::<BTreeSet<_>>() {
+            if !names.insert(name.clone()) {
+                return Err(format!("{name} belongs to two families, {} is one", family.name));
+            }
+        }
+        for sample in &family.samples {
+            if !series.insert(sample.series()) {
+                return Err(format!("twice: {sample:?}"));
+            }
+        }
+    }
+    Ok(families)
+}
+
+fn read_line(line: &str, format: Format, families: &mut Vec<Family>) -> Result<(), String> {
+    if let Some(descriptor) = line.strip_prefix("# ") {
+        let mut words = descriptor.splitn(3, ' ');
+        let (Some(keyword), Some(name), Some(value)) = (words.next(), words.next(), words.next()) else {
+            return Err("no descriptor".to_owned());
+        };
+        check_name(name)?;
+        if keyword == "HELP" {
+            // Here each family begins with its HELP.
+            let help = unescape(value, format == Format::OpenMetrics)?;
+            let family = Family { name: name.to_owned(), kind: String::new(), help, unit: None, samples: Vec::new() };
+            families.push(family);
+            return Ok(());
+        }
+        let family = families.last_mut().filter(|family| family.name == name && family.samples.is_empty());
+        let family = family.ok_or_else(|| "a descriptor in another family".to_owned())?;
+        match keyword {
+            "TYPE" if family.kind.is_empty() => value.clone_into(&mut family.kind),
+            "UNIT" if format == Format::OpenMetrics && family.unit.is_none() => family.unit = Some(value.to_owned()),
+            _ => return Err("a descriptor that is unknown or comes twice".to_owned()),
+        }
+        return Ok(());
+    }
+    let sample = read_sample(line)?;
+    let family = families.last_mut().ok_or_else(|| "a sample without a family".to_owned())?;
+    let suffix = sample.name.strip_prefix(&*family.name);
+    let known = suffixes(&family.kind, format).ok_or_else(|| format!("no type {:?}", family.kind))?;
+    if !suffix.is_some_and(|suffix| known.contains(&suffix)) {
+        return Err(format!("a sample in {}, a {}", family.name, family.kind));
+    }
+    family.samples.push(sample);
+    Ok(())
+}
+
+fn read_sample(line: &str) -> Result<Sample, String> {
+    let end = line.find(['{', ' ']).ok_or("no value")?;
+    let (name, mut rest) = line.split_at(end);
+    check_name(name)?;
+    let mut labels: Vec<(String, String)> = Vec::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        rest = inside;
+        loop {
+            let (label, after) = rest.split_once("=\"").ok_or("a label without a value")?;
+            let valid = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !valid || label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) {
+                return Err(format!("no label name: {label:?}"));
+            }
+            // The end is the first quote that is not escaped.
+            let mut escaped = false;
+            let end = after.find(|c| {
+                let end = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                end
+            });
+            let (value, after) = after.split_at(end.ok_or("a label value without an end")?);
+            if labels.iter().any(|(own, _)| own == label) {
+                return Err(format!("the label {label} twice"));
+            }
+            labels.push((label.to_owned(), unescape(value, true)?));
+            if let Some(after) = after.strip_prefix("\",") {
+                rest = after;
+                continue;
+            }
+            rest = after.strip_prefix("\"}").ok_or("labels without an end")?;
+            break;
+        }
+    }
+    let value = rest.strip_prefix(' ').ok_or("no blank before the value")?;
+    number(value).ok_or_else(|| format!("no value: {value:?}"))?;
+    Ok(Sample { name: name.to_owned(), labels, value: value.to_owned() })
+}
+
+/// A value by the grammar of `OpenMetrics`, which is the narrower one.
+fn number(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text).to_ascii_lowercase();
+    let word = matches!(&*unsigned, "inf" | "infinity") || text.eq_ignore_ascii_case("nan");
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((&unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let numeric = digits(whole) && digits(fraction) && digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
+    if word || numeric { text.parse().ok() } else { None }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let valid = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'));
+    if valid && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(format!("no name: {name:?}"))
+}
+
+/// Undoes escapes; what is no escape may not be there, and a quote only where none ends the text.
+fn unescape(text: &str, quotes: bool) -> Result<String, String> {
+    let mut plain = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('\\') => plain.push('\\'),
+                Some('n') => plain.push('\n'),
+                Some('"') if quotes => plain.push('"'),
+                other => return Err(format!("no escape: {other:?}")),
+            },
+            '"' if quotes => return Err("a quote that is not escaped".to_owned()),
+            c => plain.push(c),
+        }
+    }
+    Ok(plain)
+}
+
+/// What a family of its type has to hold.
+fn check(family: &Family, format: Format) -> Result<(), String> {
+    if let Some(unit) = &family.unit {
+        if !family.name.ends_with(&format!("_{unit}")) {
+            return Err(format!("the name does not end in the unit {unit}"));
+        }
+        if family.kind == "info" {
+            return Err("an info metric with a unit".to_owned());
+        }
+    }
+    if family.samples.is_empty() {
+        return Err("a family without a sample".to_owned());
+    }
+    let values = || family.samples.iter().map(Sample::number);
+    match &*family.kind {
+        // NaN is not greater than anything.
+        "counter" if !values().all(|value| value >= 0.0) => Err("a counter below zero".to_owned()),
+        "info" if !values().all(|value| value.to_bits() == 1f64.to_bits()) => {
+            Err("an info metric that is not 1".to_owned())
+        }
+        "histogram" | "gaugehistogram" => check_buckets(family, format),
+        _ => Ok(()),
+    }
+}
+
+fn check_buckets(family: &Family, format: Format) -> Result<(), String> {
+    let (mut bound, mut below) = (f64::NEG_INFINITY, 0u64);
+    let buckets = family.samples.iter().filter(|sample| sample.name.ends_with("_bucket"));
+    for bucket in buckets {
+        let le = bucket.label("le").filter(|_| bucket.labels.len() == 1).ok_or("a bucket without le")?;
+        if le != "+Inf" && !le.contains('.') {
+            return Err(format!("{le} is not how a bound is written"));
+        }
+        let next = number(le).filter(|next| *next > bound).ok_or("bounds that do not grow")?;
+        let count: u64 = bucket.value.parse().map_err(|_| "a bucket that is no count")?;
+        if count < below {
+            return Err("buckets that are not cumulative".to_owned());
+        }
+        (bound, below) = (next, count);
+    }
+    if bound != f64::INFINITY {
+        return Err("no bucket +Inf".to_owned());
+    }
+    let of = |suffix: &str| -> Vec<_> {
+        let name = format!("{}{suffix}", family.name);
+        family.samples.iter().filter(|sample| sample.name == name).collect()
+    };
+    let (count, sum) = if family.kind == "gaugehistogram" { ("_gcount", "_gsum") } else { ("_count", "_sum") };
+    let (counts, sums) = (of(count).len(), of(sum).len());
+    // A distribution as it is now has count and sum as gauges of their own in 0.0.4.
+    if (counts, sums) != (1, 1) && !(format == Format::Text && (counts, sums) == (0, 0)) {
+        return Err("count or sum is missing".to_owned());
+    }
+    if of(count).iter().any(|count| count.value != below.to_string()) {
+        return Err("the count is not that of the last bucket".to_owned());
+    }
+    if of(sum).iter().any(|sum| sum.number() < 0.0 || sum.number().is_nan()) {
+        return Err("a sum below zero".to_owned());
+    }
+    Ok(())
+}
+
+/// How many values of a report are in these families of `OpenMetrics`: an info metric holds one in each label, a distribution
+/// is one value, and the names without a prefix are a second name for a value.
+pub fn values(families: &[Family]) -> usize {
+    let of_report = families.iter().filter(|family| !own(&family.name) && family.name.starts_with("jitsi_"));
+    of_report.map(|family| if family.kind == "info" { family.samples[0].labels.len() } else { 1 }).sum()
+}
+
+/// Whether a family of `OpenMetrics` is about the scrape.
+pub fn own(family: &str) -> bool {
+    [
+        "jitsi_up",
+        "jitsi_scrape_error",
+        "jitsi_scrape_duration_seconds",
+        "jitsi_unexposed_values",
+        "jitsi_exporter_build",
+    ]
+    .contains(&family)
+}
+
+/// What must hold for whatever a bridge sends: both formats are valid and say the same, the same way twice, and each value of
+/// the report is exposed or counted. Gives the families of `OpenMetrics`.
+pub fn check_scrape(body: &[u8], names: Names) -> Vec<Family> {
+    let shown = || String::from_utf8_lossy(&body[..body.len().min(4000)]);
+    let expose = |format| {
+        let scrape = || expose(Ok(body), || std::time::Duration::from_millis(1), names, format);
+        let once = scrape();
+        assert_eq!(once.text, scrape().text, "another text the second time\n{}", shown());
+        let read = read(&once.text, format).unwrap_or_else(|error| panic!("{error}\n{}\n{}", shown(), once.text));
+        (once.up, read)
+    };
+    let (up, open_metrics) = expose(Format::OpenMetrics);
+    let (text_up, text) = expose(Format::Text);
+    let series_of_both = series(&open_metrics);
+    for ((one, first), (other, second)) in series_of_both.iter().zip(&series(&text)) {
+        assert_eq!(one, other, "in one format only\n{}", shown());
+        let (first_number, second_number) = (number(first).unwrap(), number(second).unwrap());
+        let same = first_number.to_bits() == second_number.to_bits() || first_number.is_nan() && second_number.is_nan();
+        assert!(same && (first == second || first.contains(['.', 'e', 'f', 'N'])), "{one:?}: {first} is not {second}");
+    }
+    assert_eq!(series_of_both.len(), series(&text).len(), "the formats differ\n{}", shown());
+    let kinds = types(&text);
+    for (sample, kind) in types(&open_metrics) {
+        let other = kinds[sample];
+        let same = match kind {
+            // Statistics that nobody knows, and counters of older exporters, whose names OpenMetrics does not take for any.
+            "unknown" => matches!(other, "untyped" | "counter"),
+            "info" => other == "gauge",
+            // Its count and its sum are gauges beside it.
+            "gaugehistogram" => other == if sample.ends_with("_bucket") { "histogram" } else { "gauge" },
+            kind => kind == other,
+        };
+        assert!(same, "{sample} is a {kind} in one format and a {other} in the other");
+    }
+    let value = |name: &str| series_of_both.get(&(name.to_owned(), BTreeMap::new())).cloned();
+    assert_eq!(value("jitsi_up").as_deref(), Some(if up { "1" } else { "0" }));
+    assert_eq!(open_metrics[0].name, "jitsi_up");
+    assert_eq!(up, text_up);
+    let unexposed: usize = value("jitsi_unexposed_values").expect("always there").parse().expect("a count");
+    let errors = open_metrics.iter().filter(|family| family.name == "jitsi_scrape_error").count();
+    assert_eq!(errors, usize::from(!up));
+    match Report::parse(body) {
+        Ok(report) => {
+            assert!(up);
+            assert_eq!(values(&open_metrics) + unexposed, leaves(&report, "", MAX_NESTING), "{}", shown());
+        }
+        Err(_) => assert!(!up && unexposed == 0 && values(&open_metrics) == 0, "statistics from nowhere\n{}", shown()),
+    }
+    open_metrics
+}
+
+/// How many values a report has. An object is its members, unless it is a histogram, has too many keys around it, or too long
+/// ones.
+fn leaves(report: &Report, prefix: &str, nesting: usize) -> usize {
+    // Of a key that comes twice the last value counts.
+    let members: BTreeMap<_, _> = report.iter().collect();
+    let leaf = |(key, value): (&str, Value)| {
+        let path = format!("{prefix}{key}");
+        let row = catalogue::position(key).filter(|_| prefix.is_empty()).map(|position| &ROWS[position]);
+        let histogram = row.is_some_and(|row| row.kind == Kind::Histogram);
+        match value {
+            Value::Object(_) if nesting > 0 && path.len() <= MAX_KEY && !histogram => {
+                value.members().map_or(1, |members| leaves(&members, &format!("{path}_"), nesting - 1))
+            }
+            _ => 1,
+        }
+    };
+    members.into_iter().map(leaf).sum()
+}
