@@ -1,6 +1,7 @@
 # The targets are for people; what they call can be called as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc expositions e2e rules observability grafana-schema bench bench-instructions
+.PHONY: help run test lint doc expositions e2e rules observability grafana-schema bench bench-instructions generate \
+	package-tools dist image deb check-packages check-reproducible check-deploy crate fuzz soak
 
 help: ## print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -44,3 +45,36 @@ bench: ## side by side with nginx, and with PEER="command with {url} and {addr}"
 
 bench-instructions: ## instructions and allocations of a scrape, held to benches/budgets.tsv; needs valgrind
 	python3 benches/instructions.py
+
+generate: ## write everything anew that is made from the tables in the code
+	UPDATE=1 cargo test
+
+package-tools: ## install what the targets below need (Debian, root)
+	tests/tools/package_tools.sh dist image deb files
+
+dist: ## static binaries for x86_64 and aarch64, in dist/
+	deploy/dist.sh
+
+image: ## the container image, from dist/
+	deploy/image.sh
+
+deb: ## the Debian packages, from dist/
+	deploy/deb.sh
+
+check-packages: ## start what is in dist/ as its users do (root)
+	tests/tools/package_check.sh
+
+check-reproducible: ## build once more elsewhere: the same bytes
+	tests/tools/package_reproducible.sh
+
+check-deploy: ## man page, completions, unit, Nix, crate, compose, Kubernetes
+	tests/tools/package_files.sh && tests/tools/package_compose.sh && python3 tests/tools/package_kubernetes.py
+
+crate: ## what crates.io would get
+	cargo publish --dry-run
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs nightly Rust and cargo-fuzz
+	fuzz/run
+
+soak: ## a million scrapes with faults, of the release binary: is memory flat?
+	cargo test --release --test soak -- --ignored --nocapture

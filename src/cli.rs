@@ -133,6 +133,9 @@ impl Listen {
             None if host.contains(':') => return Err("needs brackets around an IPv6 address".to_owned()),
             None => host,
         };
+        if host.contains(['[', ']']) {
+            return Err(wrong());
+        }
         Ok(Self { host: (!host.is_empty()).then(|| host.to_owned()), port })
     }
 }

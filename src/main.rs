@@ -24,7 +24,9 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let command = match cli::parse(&typed, |name| std::env::var(name).ok()) {
+    // What is no text is passed on as well as it goes, so that it is refused by name instead of being overlooked.
+    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let command = match cli::parse(&typed, environment) {
         Ok(command) => command,
         Err(error) => {
             log::line(format_args!("{error}"));

@@ -53,6 +53,10 @@ impl BridgeUrl {
         if parts.path_and_query.as_ref().is_some_and(|path| path.as_str().contains('@')) {
             return Err(format!("{} has an @ in its path; in a password / is written %2F", quoted()));
         }
+        // The same with what looks like a fragment, of which the parts know nothing any more.
+        if text.split_once('#').is_some_and(|(_, fragment)| fragment.contains('@')) {
+            return Err(format!("{} has an @ behind a #; in a password # is written %23", quoted()));
+        }
         parts.authority = Some(host);
         let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
         if parts.path_and_query.as_ref().is_none_or(|path| matches!(path.path(), "" | "/")) {
@@ -151,6 +155,7 @@ mod tests {
             "http://me:secret@jvb/",
             "http://me:sec/secret@jvb:x/",
             "http://me:7/sec@jvb/",
+            "http://me:7#sec@jvb/",
             "http://me:sec@secret@jvb/ ",
             "me:secret@jvb",
         ] {

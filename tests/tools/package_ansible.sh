@@ -1,0 +1,75 @@
+#!/bin/sh
+# Lints the Ansible role, and runs it: from the archive and from the package in dist/, each twice (the second time nothing may
+# change), in a copy of this machine's root that is thrown away. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
+set -eu
+cd "$(dirname "$0")/../.."
+root=$PWD
+
+fail() { echo "ansible: FAILED: $*" >&2; exit 1; }
+
+if [ "${1:-}" != --inside ]; then
+    tools=$root/target/tools/python-ansible
+    if [ ! -e "$tools/ok" ]; then
+        rm -rf "$tools"
+        python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet ansible-core==2.18.6 ansible-lint==25.6.1
+        touch "$tools/ok"
+    fi
+    PATH=$tools/bin:$PATH
+    export PATH ANSIBLE_NOCOWS=1 ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_INVENTORY_UNPARSED_WARNING=False
+    # A copy without a repository around it: the linter looks for the root of the project otherwise.
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir "$work/lint"
+    cp deploy/ansible/playbook.yml "$work/lint"
+    mkdir "$work/lint/roles"
+    cp -r deploy/ansible/jitsiexporter "$work/lint/roles"
+    (cd "$work/lint" && ansible-lint --offline --profile production --strict -q)
+    echo "ansible: the linter has nothing against it (profile production)"
+    unshare --mount --propagation private --pid --fork --kill-child "$0" --inside "$work" "$tools"
+    exit
+fi
+
+work=$2 tools=$3
+mount -t tmpfs tmpfs "$work"
+mkdir "$work/upper" "$work/work" "$work/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
+mount -t proc proc "$work/root/proc"
+mount --rbind /dev "$work/root/dev"
+# Nothing is booted in there, and it must not look so.
+mount -t tmpfs tmpfs "$work/root/run"
+mkdir "$work/root/play"
+cp -r deploy/ansible/. dist "$work/root/play"
+
+play() {
+    chroot "$work/root" sh -c 'cd /play && exec "$@"' - env ANSIBLE_ROLES_PATH=/play ANSIBLE_HOME=/play/home \
+        "$tools/bin/ansible-playbook" -i localhost, -c local -e "ansible_python_interpreter=$tools/bin/python3" \
+        -e jitsiexporter_from=/play/dist "$@" playbook.yml >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$*"; }
+    grep 'ok=' "$work/log"
+}
+unchanged() { grep -q 'changed=0 ' "$work/log" || { cat "$work/log" >&2; fail "run once more it changes something"; }; }
+
+options='{"jitsiexporter_options": {"listen_address": ":9888", "legacy_names": true, "url": "http://monitor:a\"b\\c$d@localhost:8080"}}'
+for install in archive package; do
+    if [ $install = package ]; then
+        rm -f "$work/root/etc/systemd/system/jitsiexporter.service" "$work/root/etc/default/jitsiexporter"
+        # apt_pkg is a module of the system's Python.
+        set -- -e jitsiexporter_install=package -e ansible_python_interpreter=/usr/bin/python3 -e "$options"
+        chroot "$work/root" /usr/bin/python3 -c 'import apt' 2>/dev/null || { echo "ansible: package not tried, python3-apt is missing"; continue; }
+    else
+        set -- -e "$options"
+    fi
+    play "$@"
+    play "$@"
+    unchanged
+    directory=/usr/local/bin
+    [ $install = archive ] || directory=/usr/bin
+    chroot "$work/root" $directory/jitsiexporter --version
+    [ -L "$work/root/etc/systemd/system/multi-user.target.wants/jitsiexporter.service" ] || fail "the service is not enabled"
+    # As systemd would read it.
+    grep -qF 'JITSIEXPORTER_URL="http://monitor:a\"b\\c$d@localhost:8080"' "$work/root/etc/default/jitsiexporter" || fail "quoting"
+    [ "$(stat -c %a "$work/root/etc/default/jitsiexporter")" = 600 ] || fail "others can read the options"
+done
+# A name that does not exist is refused.
+if (play -e '{"jitsiexporter_options": {"listen": ":9700"}}') >/dev/null 2>&1; then fail "an option that does not exist passes"; fi
+echo "ansible: ok"

@@ -1,0 +1,76 @@
+#!/bin/sh
+# Reads the compose files as Docker Compose does: with its own library, which holds them to the schema of the Compose
+# Specification, merges them over a stand-in for the docker-compose.yml of docker-jitsi-meet and checks that the whole makes sense.
+# Needs Go and its module proxy.
+set -eu
+cd "$(dirname "$0")/../.."
+
+COMPOSE_GO=github.com/compose-spec/compose-go/v2@v2.9.0
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp deploy/compose/*.yml "$work"
+# What the overrides touch of it.
+cat >"$work/docker-compose.yml" <<'END'
+services:
+    jvb:
+        image: ghcr.io/jitsi/jvb:stable
+        environment:
+            - COLIBRI_REST_ENABLED
+            - JVB_PORT
+        networks:
+            meet.jitsi:
+networks:
+    meet.jitsi:
+END
+
+mkdir "$work/load"
+cat >"$work/load/main.go" <<'END'
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+)
+
+func main() {
+	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithName("jitsi"))
+	if err != nil {
+		panic(err)
+	}
+	project, err := options.LoadProject(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	merged, err := project.MarshalYAML()
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(string(merged))
+}
+END
+(cd "$work/load" && go mod init load && go get ${COMPOSE_GO%@*}/cli@${COMPOSE_GO#*@} && go build -o ../load-compose .) 2>"$work/log" >&2 \
+    || { cat "$work/log" >&2; exit 1; }
+cd "$work"
+load() { ./load-compose "$@"; }
+
+fail() { echo "compose: FAILED: $*" >&2; exit 1; }
+load docker-compose.yml jitsiexporter.yml >merged
+grep -q 'COLIBRI_REST_ENABLED: "true"' merged || fail "the bridge's REST API is not on"
+load docker-compose.yml jitsiexporter.yml jitsiexporter-prometheus.yml >merged
+grep -q 'targets: \["jitsiexporter:9700"\]' merged || fail "Prometheus does not scrape the exporter"
+# A check that passes everything is no check.
+sed 's/read_only: true/read_onyl: true/' jitsiexporter.yml >broken.yml
+if load docker-compose.yml broken.yml >/dev/null 2>&1; then fail "a key that does not exist passes"; fi
+if load jitsiexporter.yml jitsiexporter-prometheus.yml >/dev/null 2>&1; then fail "services without an image, a network that is not there pass"; fi
+
+# The configuration of Prometheus inside of the second file, where promtool is at hand.
+if command -v promtool >/dev/null; then
+    sed -n '/content: |/,/^volumes:/p' jitsiexporter-prometheus.yml | sed '1d;$d' | sed 's/^ \{12\}//' >prometheus.yml
+    promtool check config prometheus.yml
+fi
+echo "compose: ok"

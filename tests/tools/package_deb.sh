@@ -1,0 +1,108 @@
+#!/bin/sh
+# Holds the Debian packages in dist/ to what Debian expects, and installs, upgrades, removes and purges the one for this machine in
+# a root that is thrown away. Needs root.
+#   tests/tools/package_deb.sh                  on a copy of this machine's root (an overlay), which takes a second
+#   tests/tools/package_deb.sh --debootstrap    on a fresh minimal Debian of this machine's release
+set -eu
+cd "$(dirname "$0")/../.."
+
+fail() {
+    echo "deb: FAILED: $*" >&2
+    exit 1
+}
+
+if [ "${1:-}" != --inside ]; then
+    arch=$(dpkg --print-architecture)
+    set -- "${1:---overlay}" dist/jitsiexporter_*_"$arch".deb
+    [ -e "$2" ] || fail "there is no package for $arch in dist/; deploy/deb.sh makes it"
+
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    # It leaves files behind, so it gets a place for them.
+    TMPDIR=$work lintian --allow-root --tag-display-limit 0 --fail-on error,warning dist/jitsiexporter_*.deb
+    echo "deb: lintian has nothing against $(ls dist/jitsiexporter_*.deb | wc -l) packages"
+
+    # The unit as it is installed. 15 is an exposure of 1.5.
+    systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
+
+    # Everything else in namespaces of its own: what is mounted and what is started ends with them.
+    unshare --mount --propagation private --net --pid --fork --kill-child "$0" --inside "$1" "$2" "$work"
+    exit
+fi
+
+kind=$2 package=$3 work=$4
+
+ip link set lo up
+mount -t tmpfs tmpfs "$work"
+root=$work/root
+case $kind in
+    --overlay)
+        mkdir "$root" "$work/upper" "$work/work"
+        mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
+        ;;
+    --debootstrap)
+        # With systemd, as on a bridge's host. mmdebstrap is a debootstrap that gets its packages by the apt of this machine.
+        codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+        mmdebstrap --quiet --variant=minbase --include=systemd "$codename" "$root"
+        ;;
+    *) fail "\"$kind\" is neither --overlay nor --debootstrap" ;;
+esac
+mount -t proc proc "$root/proc"
+mkdir -p "$root/packages"
+cp "$package" "$root/packages/new.deb"
+
+# The release before, for the upgrade: the same package under a lower version, with another option file.
+dpkg-deb -R "$package" "$work/old"
+sed -i 's/^Version: .*/Version: 0.9.0-1/' "$work/old/DEBIAN/control"
+echo "# as it was in 0.9.0" >>"$work/old/etc/default/jitsiexporter"
+(cd "$work/old" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | xargs -0 md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group --build "$work/old" "$root/packages/old.deb" >/dev/null
+
+inside() {
+    DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@" 2>&1 | tee "$work/output"
+    # What the scripts of a package say when something is wrong does not always end in a failure.
+    if grep -iE 'error|warning|failed|not found|cannot' "$work/output"; then fail "$* complains"; fi
+}
+# Where a package of ours could leave something; dpkg's own records of it are asked for below.
+listing() { chroot "$root" find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib /run -path /var/lib/dpkg -prune -o -print | sort; }
+status() { chroot "$root" dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' jitsiexporter 2>/dev/null || true; }
+there() { [ -e "$root$1" ] || fail "$1 is not there after $2"; }
+gone() { [ ! -e "$root$1" ] && [ ! -L "$root$1" ] || fail "$1 is there after $2"; }
+
+options=/etc/default/jitsiexporter
+wanted=/etc/systemd/system/multi-user.target.wants/jitsiexporter.service
+
+listing >"$work/before"
+inside dpkg --install /packages/new.deb
+there $options installing
+[ -L "$root$wanted" ] || fail "the service is not enabled"
+chroot "$root" jitsiexporter --version
+chroot "$root" jitsiexporter --demo --once | grep -q '^jitsi_up 1$' || fail "it does not run"
+# The unit says only what systemd knows.
+chroot "$root" systemd-analyze verify --man=no jitsiexporter.service 2>&1 | grep -i jitsiexporter && fail "systemd does not like the unit"
+inside dpkg --purge jitsiexporter
+listing >"$work/after"
+diff "$work/before" "$work/after" || fail "the purge left something, or took too much"
+echo "deb: installed and purged"
+
+inside dpkg --install /packages/old.deb
+# What a person changes, an upgrade leaves alone.
+echo 'JITSIEXPORTER_LISTEN_ADDRESS=:9700' >>"$root$options"
+inside dpkg --force-confold --install /packages/new.deb
+grep -q '^JITSIEXPORTER_LISTEN_ADDRESS=:9700$' "$root$options" || fail "the upgrade changed the options"
+case $(status) in "ii 0.9.0"* | "") fail "it was not upgraded: $(status)" ;; esac
+# A service that was disabled stays disabled.
+chroot "$root" systemctl disable jitsiexporter.service >/dev/null 2>&1
+inside dpkg --force-confold --install /packages/new.deb
+gone $wanted "installing once more"
+inside dpkg --remove jitsiexporter
+there $options removing
+gone /usr/bin/jitsiexporter removing
+inside dpkg --purge jitsiexporter
+gone $options purging
+rm -f "$root$options.dpkg-dist"
+listing >"$work/after"
+diff "$work/before" "$work/after" || fail "the purge left something, or took too much"
+[ -z "$(status)" ] || [ "$(status)" = "un " ] || fail "dpkg still knows it: $(status)"
+echo "deb: upgraded, removed and purged"
+echo "deb: ok"

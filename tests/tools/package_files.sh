@@ -1,0 +1,58 @@
+#!/bin/sh
+# Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
+# Whether they say what the program does is tested by tests/packaging.rs; this is about whether their readers take them.
+set -eu
+cd "$(dirname "$0")/../.."
+
+fail() { echo "files: FAILED: $*" >&2; exit 1; }
+
+# The manual page, by both programs that show one; neither may have anything to say.
+page=deploy/man/jitsiexporter.1
+mandoc -T lint -W warning $page
+said=$(LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 --local-file $page 2>&1 >/dev/null)
+[ -z "$said" ] || fail "man: $said"
+
+# Each shell takes its completions, and offers what begins like that.
+bash -c 'source deploy/completions/jitsiexporter.bash
+    COMP_WORDS=(jitsiexporter --listen); COMP_CWORD=1; _jitsiexporter; [ "${COMPREPLY[*]}" = --listen-address ]' || fail "bash"
+zsh -f -c 'autoload -Uz compinit; fpath=(deploy/completions $fpath); compinit -u -D; [ "${_comps[jitsiexporter]}" = _jitsiexporter ]' \
+    && zsh -n deploy/completions/_jitsiexporter || fail "zsh"
+fish --no-config -c 'source deploy/completions/jitsiexporter.fish; complete -C "jitsiexporter --listen"' | grep -q '^--listen-address' \
+    || fail "fish"
+
+# An exposure of at most 1.5 of 10.
+systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
+
+for script in deploy/*.sh tests/tools/package*.sh; do sh -n "$script"; done
+python3 - tests/tools/package*.py <<'END'
+import ast, sys
+for path in sys.argv[1:]:
+    ast.parse(open(path).read(), path)
+END
+
+# Nix reads both files; the package is evaluated with stand-ins for what nixpkgs would hand it.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export NIX_STATE_DIR="$work/state" NIX_STORE_DIR="$work/store" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work"
+nix-instantiate --parse deploy/nixos/module.nix >/dev/null
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+found=$(nix-instantiate --eval --strict --expr '
+    let package = import ./deploy/nixos/package.nix {
+          lib = { importTOML = file: builtins.fromTOML (builtins.readFile file); cleanSource = path: path;
+                  licenses = { mit = "mit"; asl20 = "asl20"; }; platforms.linux = [ ]; };
+          rustPlatform.buildRustPackage = attributes: attributes;
+          installShellFiles = "installShellFiles";
+        };
+        overlay = builtins.head (import ./deploy/nixos/module.nix).nixpkgs.overlays;
+        ours = (overlay { callPackage = file: _: file; } { }).prometheus-jitsi-exporter;
+    in assert ours == ./deploy/nixos/package.nix; assert builtins.pathExists package.cargoLock.lockFile;
+       builtins.deepSeq package package.version')
+[ "$found" = "\"$version\"" ] || fail "the Nix package is of version $found"
+
+# The crate: the sources and what a reader of crates.io wants. Cargo adds the files that it makes itself.
+cargo package --list --allow-dirty 2>/dev/null | grep -vE '^(src/.*\.rs|build\.rs|Cargo\.(toml|toml\.orig|lock)|README\.md|CHANGELOG\.md|LICENSE-(MIT|APACHE)|\.cargo_vcs_info\.json)$' \
+    && fail "the crate holds more than it needs"
+for needed in src/main.rs build.rs Cargo.lock README.md LICENSE-MIT LICENSE-APACHE; do
+    cargo package --list --allow-dirty 2>/dev/null | grep -qx "$needed" || fail "the crate lacks $needed"
+done
+echo "files: ok"

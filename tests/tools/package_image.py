@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Starts the container image as the charts, compose files and guides in the wild start that of the older exporters.
+
+    tests/tools/package_image.py [dist/jitsiexporter_<version>_image_x86_64.tar]
+
+Takes the image from the archive that deploy/image.sh made, and does with it what an engine does: the root is read-only, the user
+is 10001 without any capability, /etc/hosts is the engine's, the environment is the image's. Each launch line gets a network of
+its own, in which a bridge answers on port 8080, so that the real ports are asked and nobody else is disturbed. Needs root.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MAX_IMAGE = 4_000_000
+MAX_BINARY = 3_000_000
+# A chart's limit.
+MAX_MEMORY = 32
+USER = 10001
+
+URL = "-videobridge-url"
+LOCAL = "http://localhost:8080/colibri/stats"
+OLD = "/prometheus-jitsi-meet-exporter"
+
+# Who starts it, with which `command` (instead of the entry point), with which `args`, and where it then is, in which names.
+LAUNCHES = [
+    ("the image as it is", None, [], 9700, "standard"),
+    ("our README", None, ["--demo"], 9700, "standard"),
+    ("jitsi-contrib/jitsi-helm", [OLD, URL, LOCAL], [], 9888, "legacy"),
+    ("element-hq/jitsi-helm, KEDA, jitsi-operator", None, [URL, LOCAL], 9888, "legacy"),
+    ("openfun/jitsi-k8s, hpi-schul-cloud", None, [URL, LOCAL], 9888, "legacy"),
+    ("systemli#93", [OLD], [URL, LOCAL], 9888, "legacy"),
+    ("systemli's Ansible role", [OLD], [URL, LOCAL, "-web.listen-address", ":9888"], 9888, "legacy"),
+    ("compose: workadventure_monitor", None, [URL, "http://jvb:8080/colibri/stats"], 9888, "legacy"),
+    ("systemli's README", None, [URL, "http://jitsi:8080/colibri/stats"], 9888, "legacy"),
+    ("systemli#114", None, [URL, LOCAL, "-web.listen-address", ":9888"], 9888, "legacy"),
+    ("two dashes", None, [f"-{URL}", LOCAL], 9888, "legacy"),
+    ("one dash and =", None, [f"{URL}={LOCAL}"], 9888, "legacy"),
+    ("two dashes and =", None, [f"-{URL}={LOCAL}", "--web.listen-address=:9888"], 9888, "legacy"),
+    # jitsiexporter (Go). Its own image added -debug and -host=0.0.0.0 to the entry point; ours listens everywhere by itself.
+    ("jitsiexporter (Go), its image", ["/jitsiexporter", "-debug=true", "-host=0.0.0.0"], ["-url", LOCAL], 9700, "legacy"),
+    ("xsteadfastx/ansible-xsfx-jitsi_meet", None, ["--url", "http://jitsi-meet_jvb_1:8080/colibri/stats"], 9700, "standard"),
+    (
+        "NixOS, services.prometheus.exporters.jitsi",
+        ["/jitsiexporter", "-url", LOCAL, "-host", "0.0.0.0", "-port", "9700", "-interval", "30s"],
+        [],
+        9700,
+        "legacy",
+    ),
+    ("zwindler's unit", ["/jitsiexporter"], ["--url=http://127.0.0.1:8080/colibri/stats", "--host=0.0.0.0", "--port=9700"], 9700, "legacy"),
+]
+
+# What tells the two namings apart, in the report that the bridge gives.
+STANDARD = "\njitsi_conferences_created_total "
+LEGACY = "\njitsi_total_conferences_created "
+
+
+def check(good, what):
+    if not good:
+        sys.exit(f"image: FAILED: {what}")
+
+
+def unpack(archive, directory):
+    """The root of the image, its configuration, and its size."""
+    outer = directory / "archive"
+    with tarfile.open(archive) as tar:
+        tar.extractall(outer)
+    manifest = json.loads((outer / "manifest.json").read_text())[0]
+    config = json.loads((outer / manifest["Config"]).read_text())
+    root = directory / "root"
+    root.mkdir()
+    size = 0
+    for layer in manifest["Layers"]:
+        size += (outer / layer).resolve().stat().st_size
+        with tarfile.open(outer / layer) as tar:
+            tar.extractall(root)
+    return root, config, size
+
+
+class Bridge(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = (ROOT / "fixtures/2026-08-head.json").read_bytes()
+        self.send_response(200 if self.path == "/colibri/stats" else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def get(url):
+    # The probes of Kubernetes have a second.
+    with urllib.request.urlopen(url, timeout=1) as response:
+        return response.read().decode()
+
+
+def wait_for(url, process):
+    """What /health says as soon as it says something."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return get(url)
+        except OSError as error:
+            check(process.poll() is None and time.monotonic() < deadline, f"{url}: {error}")
+            time.sleep(0.02)
+
+
+def launch(root, config, name, command, args, port, names):
+    """One launch line; this runs in a network and a mount namespace of its own."""
+    entry = config["Entrypoint"] if command is None else command
+    environment = dict(pair.split("=", 1) for pair in config["Env"])
+    # chroot needs three capabilities, and with the change of user they are gone.
+    contained = ["chroot", f"--userspec={USER}:{USER}", "--groups=", str(root), *entry, *args]
+    contained = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid", *contained]
+    process = subprocess.Popen(contained, env=environment, stderr=subprocess.PIPE, text=True)
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    try:
+        health = wait_for(f"http://127.0.0.1:{port}/health", process)
+        check(health.strip() == "ok", f"{name}: /health says {health!r}")
+        # Every interface is v4 and v6, unless it is told otherwise.
+        for host in ["127.0.0.1"] if "0.0.0.0" in str(entry + args) else ["127.0.0.1", "[::1]"]:
+            text = get(f"http://{host}:{port}/metrics")
+            check("\njitsi_up 1\n" in text, f"{name}: {host} has no jitsi_up 1:\n{text}")
+            found = "standard" if STANDARD in text else "legacy" if LEGACY in text else "no"
+            check(found == names, f"{name}: {found} names, not {names}")
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        check(f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}" in status, f"{name}: it is not user {USER}")
+        check("CapEff:\t0000000000000000" in status, f"{name}: it has capabilities")
+        memory = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+        check(memory < MAX_MEMORY, f"{name}: {memory} MB")
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate()[1]
+        check(process.returncode == 0, f"{name}: SIGTERM ends it with {process.returncode}\n{log}")
+        check(f":{port}/metrics" in log.splitlines()[0], f"{name}: its first line is {log.splitlines()[0]}")
+        print(f"image: {name}: port {port}, {names} names, {memory:.1f} MB")
+    finally:
+        timer.cancel()
+        process.kill()
+
+
+def inside(directory):
+    """All launch lines, in the namespaces that main() made."""
+    directory = pathlib.Path(directory)
+    root = directory / "root"
+    config = json.loads((directory / "config.json").read_text())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    (root / "etc").mkdir()
+    # What an engine writes, with the names by which the bridge is known in the wild.
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n127.0.0.1 jvb jitsi jitsi-meet_jvb_1\n")
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+    try:
+        (root / "x").touch()
+        check(False, "the root is not read-only")
+    except OSError:
+        pass
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Bridge)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for line in LAUNCHES:
+        launch(root, config, *line)
+    # As process 1, which the kernel spares signals that have no handler.
+    pid_1 = ["unshare", "--pid", "--fork", "--kill-child", "chroot", f"--userspec={USER}:{USER}", str(root), "/jitsiexporter"]
+    process = subprocess.Popen(pid_1, env=dict(pair.split("=", 1) for pair in config["Env"]), stderr=subprocess.PIPE, text=True)
+    wait_for("http://127.0.0.1:9700/health", process)
+    child = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+    check("NSpid:\t" + child + "\t1" in pathlib.Path(f"/proc/{child}/status").read_text(), "it is not process 1")
+    os.kill(int(child), signal.SIGTERM)
+    code = process.wait(timeout=20)
+    check(code == 0, f"as process 1 SIGTERM ends it with {code}")
+    print("image: as process 1 it stops at SIGTERM, with 0")
+
+
+def main():
+    if sys.argv[1:2] == ["--inside"]:
+        return inside(sys.argv[2])
+    archives = sys.argv[1:] or sorted(str(path) for path in (ROOT / "dist").glob("*_image_x86_64.tar"))
+    check(len(archives) == 1, "there is not one image in dist/; deploy/image.sh makes it")
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="jitsiexporter-image-"))
+    # Another user must reach the root.
+    directory.chmod(0o755)
+    try:
+        root, config, size = unpack(archives[0], directory)
+        found = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+        check(found == ["jitsiexporter", "prometheus-jitsi-meet-exporter"], f"the image holds {found}")
+        check(os.readlink(root / "prometheus-jitsi-meet-exporter") == "jitsiexporter", "the link leads elsewhere")
+        binary = (root / "jitsiexporter").stat()
+        check(binary.st_mode & 0o7777 == 0o755, f"the binary has mode {binary.st_mode:o}")
+        check(binary.st_size <= MAX_BINARY and size <= MAX_IMAGE, f"binary {binary.st_size} bytes, image {size} bytes")
+        settings = config["config"]
+        check(settings["User"] == f"{USER}:{USER}", f"its user is {settings['User']}")
+        check(sorted(settings["ExposedPorts"]) == ["9700/tcp", "9888/tcp"], f"its ports are {settings['ExposedPorts']}")
+        labels = settings["Labels"]
+        for name in ("title", "description", "licenses", "version", "revision"):
+            check(labels.get(f"org.opencontainers.image.{name}"), f"it has no label {name}")
+        print(f"image: {size} bytes, binary {binary.st_size} bytes, {labels['org.opencontainers.image.version']}")
+        (directory / "config.json").write_text(json.dumps(settings))
+        again = ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, __file__, "--inside", str(directory)]
+        code = subprocess.run(again, timeout=300).returncode
+    finally:
+        shutil.rmtree(directory)
+    if code:
+        sys.exit(code)
+    print("image: ok")
+
+
+main()

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Builds the commit of this repository once more, in another folder, with another target directory and another Cargo home, and
+# compares with dist/: the same bytes?
+#   tests/tools/package_reproducible.sh            the archive for x86_64
+#   tests/tools/package_reproducible.sh aarch64    others
+set -eu
+cd "$(dirname "$0")/../.."
+dist=$PWD/dist
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git clone --quiet . "$work/somewhere else"
+# What was downloaded is taken from where it is, and unpacked anew.
+mkdir -p "$work/cargo/registry"
+ln -s "$cargo_home/registry/index" "$cargo_home/registry/cache" "$work/cargo/registry/"
+if [ -e "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$work/cargo"; fi
+
+cd "$work/somewhere else"
+CARGO_HOME=$work/cargo CARGO_TARGET_DIR=$work/target deploy/dist.sh "${@:-x86_64}"
+cd dist
+for archive in *.tar.gz; do
+    cmp "$archive" "$dist/$archive" || { echo "reproducible: FAILED: $archive differs" >&2; exit 1; }
+    echo "reproducible: $archive: $(sha256sum "$archive" | cut -c 1-16)..., twice"
+done

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Boots a systemd in a copy of this machine's root that is thrown away, installs the Debian package there, and does with the service
+# what its users do, in its sandbox and as its dynamic user. Needs root and systemd-nspawn.
+set -eu
+cd "$(dirname "$0")/../.."
+
+fail() { echo "systemd: FAILED: $*" >&2; exit 1; }
+
+if [ "${1:-}" != --inside ]; then
+    package=$(ls dist/jitsiexporter_*_"$(dpkg --print-architecture)".deb)
+    archive=$(ls dist/jitsiexporter_*_linux_"$(uname -m)".tar.gz)
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    # A process namespace: whatever happens, nothing outlives this.
+    timeout 120 unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$0" --inside "$package" "$work" "$archive"
+    exit
+fi
+
+package=$2 work=$3 archive=$4
+mount -t tmpfs tmpfs "$work"
+root=$work/root
+mkdir "$root" "$work/upper" "$work/work"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
+cp "$package" "$root/new.deb"
+cp "$archive" "$root/opt"
+: >"$root/etc/machine-id"
+rm -f "$root/usr/sbin/policy-rc.d"
+
+# What stops with this is basic.target: none of this machine's services is to run there, only what a service needs.
+systemd-nspawn --quiet --directory "$root" --private-network --register=no --keep-unit --console=pipe --boot \
+    systemd.unit=basic.target >"$work/console" 2>&1 </dev/null &
+nspawn=$!
+init=
+for _ in $(seq 100); do
+    init=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null | cut -d ' ' -f 1)
+    [ -z "$init" ] || case $(nsenter --target "$init" --all systemctl is-system-running 2>/dev/null) in running | degraded) break ;; esac
+    kill -0 $nspawn 2>/dev/null || { cat "$work/console"; fail "it does not boot"; }
+    sleep 0.2
+done
+
+# inside TEXT: a shell in there.
+inside() { nsenter --target "$init" --all /bin/sh -c "$1"; }
+property() { inside "systemctl show -P $1 jitsiexporter"; }
+# soon WHAT COMMAND: waits until it is so.
+soon() {
+    for _ in $(seq 100); do
+        if inside "$2" >/dev/null 2>&1; then echo "systemd: $1"; return; fi
+        sleep 0.2
+    done
+    inside 'systemctl status --no-pager jitsiexporter; journalctl --no-pager -n 20' || true
+    fail "$1"
+}
+
+inside 'dpkg --install /new.deb' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be installed"; }
+soon "installed, it runs and answers" 'curl -sf http://127.0.0.1:9700/health'
+inside 'curl -s http://127.0.0.1:9700/metrics' | grep -q '^jitsi_up 0$' || fail "there is no bridge, and it does not say so"
+
+# This starts it more often than a person would: hence reset-failed.
+set_options() { inside "printf '%s\n' $1 >/etc/default/jitsiexporter; systemctl reset-failed jitsiexporter; systemctl restart jitsiexporter" 2>/dev/null || true; }
+set_options JITSIEXPORTER_DEMO=true
+soon "the option file is read: --demo answers" 'curl -s http://127.0.0.1:9700/metrics | grep -q "^jitsi_up 1$"'
+inside 'chmod 600 /etc/default/jitsiexporter; systemctl restart jitsiexporter'
+soon "also if only root can read it" 'curl -s http://127.0.0.1:9700/metrics | grep -q "^jitsi_up 1$"'
+inside 'grep -E "^(Uid|CapEff|Seccomp):" /proc/$(systemctl show -P MainPID jitsiexporter)/status' | tr '\n\t' '; '
+echo
+[ "$(inside 'stat -c %u /proc/$(systemctl show -P MainPID jitsiexporter)')" -ge 61184 ] || fail "it is no dynamic user"
+
+inside 'kill -9 $(systemctl show -P MainPID jitsiexporter)'
+soon "killed, it is started again" '[ "$(systemctl show -P NRestarts jitsiexporter)" = 1 ] && curl -sf http://127.0.0.1:9700/health'
+
+# Wrong settings get a clear word, and are not tried again.
+set_options JITSIEXPORTER_TIMEOUT=soon
+soon "a wrong option is named in the journal" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_TIMEOUT: .soon. is not"'
+[ "$(property ExecMainStatus) $(property ActiveState)" = "2 failed" ] || fail "it tries a wrong option again"
+inside 'echo nothing of the kind >/etc/ssl/no.pem'
+set_options JITSIEXPORTER_CA_FILE=/etc/ssl/no.pem
+soon "so is a CA file that is no PEM" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_CA_FILE: ./etc/ssl/no.pem. cannot be used"'
+set_options JITSIEXPORTER_LISTEN_ADDRESS=10.9.9.9:9700
+soon "and an address that is not there" 'journalctl -u jitsiexporter | grep "cannot listen on 10.9.9.9:9700"'
+inside 'ip address add 10.9.9.9/32 dev lo'
+soon "which is taken when it comes" 'curl -sf http://10.9.9.9:9700/health'
+
+inside 'systemctl stop jitsiexporter'
+[ "$(property Result) $(property ExecMainStatus)" = "success 0" ] || fail "it does not stop cleanly"
+inside 'systemctl reset-failed jitsiexporter; systemctl start jitsiexporter && dpkg --purge jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be purged"; }
+soon "purged, it is gone" '! systemctl is-active jitsiexporter && [ ! -e /etc/default/jitsiexporter ]'
+
+# The archive as a service, word for word as the README has it.
+inside 'set -e
+    cd /opt
+    tar xzf jitsiexporter_*_linux_$(uname -m).tar.gz
+    cd jitsiexporter_*_linux_$(uname -m)
+    install -m 755 jitsiexporter /usr/local/bin/jitsiexporter
+    install -m 644 jitsiexporter.default /etc/default/jitsiexporter
+    sed "s#/usr/bin/#/usr/local/bin/#" jitsiexporter.service > /etc/systemd/system/jitsiexporter.service
+    systemctl daemon-reload
+    systemctl enable --now jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "the archive as a service"; }
+soon "the archive as a service answers" 'curl -sf http://127.0.0.1:9700/health && systemctl is-enabled jitsiexporter'
+echo "systemd: ok"
+# The rest ends with this process.
+kill -9 "$init" 2>/dev/null || true

@@ -1,0 +1,80 @@
+#!/bin/sh
+# Installs what building and checking the packages needs on Debian, if it is missing; needs root where something is.
+#   tests/tools/package_tools.sh dist image deb files
+# Tools that Debian has not or has too old go below target/tools, by their registries' ordinary clients.
+set -eu
+cd "$(dirname "$0")/../.."
+
+CARGO_DEB=3.8.0
+
+# debian COMMAND PACKAGE...: the packages, unless the command is there.
+debian() {
+    command=$1
+    shift
+    if ! command -v "$command" >/dev/null; then
+        missing="${missing:-} $*"
+    fi
+}
+
+# A Python that can make environments, which Debian has apart.
+venv() { python3 -c 'import ensurepip' 2>/dev/null || missing="${missing:-} python3 python3-venv"; }
+
+for part in "$@"; do
+    case $part in
+        dist)
+            debian musl-gcc musl-tools
+            debian aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+            debian qemu-aarch64-static qemu-user-static
+            debian python3 python3
+            debian openssl openssl
+            debian readelf binutils
+            targets="${targets:-} x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
+            ;;
+        arm32)
+            debian arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+            debian qemu-arm-static qemu-user-static
+            targets="${targets:-} armv7-unknown-linux-musleabihf"
+            ;;
+        image)
+            debian buildah buildah
+            debian ip iproute2
+            debian python3 python3
+            ;;
+        deb)
+            debian lintian lintian
+            debian systemd-analyze systemd
+            debian systemd-nspawn systemd-container
+            debian ip iproute2
+            venv
+            command -v cargo-deb >/dev/null || [ -x target/tools/bin/cargo-deb ] || cargo_deb=yes
+            ;;
+        debootstrap) debian mmdebstrap mmdebstrap ;;
+        files)
+            debian mandoc mandoc
+            debian man man-db
+            debian zsh zsh
+            debian fish fish
+            debian systemd-analyze systemd
+            debian node nodejs npm
+            debian nix-instantiate nix-bin
+            venv
+            ;;
+        *) echo "package_tools: \"$part\" is none of dist, arm32, image, deb, debootstrap, files" >&2; exit 2 ;;
+    esac
+done
+
+if [ -n "${missing:-}" ]; then
+    echo "package_tools: installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+if [ -n "${targets:-}" ]; then
+    # shellcheck disable=SC2086
+    rustup --quiet target add $targets
+fi
+if [ -n "${cargo_deb:-}" ]; then
+    # Unoptimised, because it is run three times and compiled once.
+    cargo install --quiet --locked --debug --root target/tools --target-dir target/tools/build cargo-deb@$CARGO_DEB
+    rm -rf target/tools/build
+fi
