@@ -490,6 +490,18 @@ fn every_fixture_is_exposed_validly_and_completely() {
     }
 }
 
+/// The two rules of the calendar that a few random dates do not meet: 2000 has a leap day, 2100 has none.
+#[test]
+fn the_days_of_2000_and_2100_are_read() {
+    for days in (10_592..11_688).chain(47_450..47_900) {
+        let (year, month, day) = civil(days);
+        let body = format!("{{\"current_timestamp\": \"{year}-{month:02}-{day:02} 12:00:00.000\"}}");
+        let text = text(&body, Standard, OpenMetrics);
+        let seconds = sample(&text, "jitsi_report_timestamp_seconds").and_then(|seconds| seconds.parse::<f64>().ok());
+        assert_eq!(seconds, Some(f64::from(days) * 86_400.0 + 43_200.0), "{body}");
+    }
+}
+
 /// What the reader has to refuse, or the properties above would be worth little.
 #[test]
 fn the_reader_is_strict() {
