@@ -52,15 +52,13 @@ impl Roots {
     /// If it cannot be read or holds no certificate.
     pub fn read(path: &Path) -> Result<Self, String> {
         let pem = std::fs::read(path).map_err(|error| transport::plain(&error))?;
-        let mut roots: Vec<_> =
-            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| Certificate::from_der(root)).collect();
-        let public = roots.len();
+        let mut roots = Vec::new();
         for item in parse_pem(&pem) {
             if let PemItem::Certificate(certificate) = item.map_err(|error| format!("not valid PEM: {error}"))? {
                 roots.push(certificate);
             }
         }
-        if roots.len() == public {
+        if roots.is_empty() {
             return Err("it holds no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
         }
         Ok(Self(Arc::new(roots)))
@@ -71,8 +69,56 @@ impl Roots {
 #[derive(Debug)]
 pub struct Bridge {
     url: BridgeUrl,
-    config: Config,
     timeout: Duration,
+    /// By the roots of one's own if there are some, then by the public ones. ureq takes the one or the other; to have the
+    /// public ones in the form that can be added to costs every process 180 KB, and few a second handshake.
+    routes: Vec<Route>,
+}
+
+impl Bridge {
+    /// A bridge that is asked for its statistics with `timeout` as the usual budget. Nothing is sent before the first fetch.
+    #[must_use]
+    pub fn new(url: BridgeUrl, timeout: Duration, roots: Option<Roots>) -> Self {
+        let own = roots.map(|Roots(roots)| RootCerts::Specific(roots));
+        let routes = own.into_iter().chain([RootCerts::WebPki]).map(|roots| Route::new(timeout, roots)).collect();
+        Self { url, timeout, routes }
+    }
+
+    /// The URL, which shows no credential.
+    #[must_use]
+    pub fn url(&self) -> &BridgeUrl {
+        &self.url
+    }
+
+    /// Asks the bridge for its statistics: one GET, answered within the budget or not at all. The budget, at most the timeout
+    /// given to [`Bridge::new`], bounds everything: resolving, connecting, waiting, and a body that drips. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer of status 200 and of at most [`MAX_BODY`] bytes.
+    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, FetchError> {
+        let deadline = Instant::now() + budget;
+        let mut refused = Vec::new();
+        for route in &self.routes {
+            match route.fetch(&self.url, self.timeout, deadline) {
+                Err(FetchError::Tls(why)) => refused.push(why),
+                done => return done,
+            }
+        }
+        refused.dedup();
+        Err(FetchError::Tls(refused.join("; by the public roots: ")))
+    }
+
+    /// Closes the connections that have not been used for a while. To be called every now and then.
+    pub fn close_idle(&self) {
+        self.routes.iter().for_each(Route::close_idle);
+    }
+}
+
+/// A way to the bridge: whom it trusts, and the connections that were made so.
+#[derive(Debug)]
+struct Route {
+    config: Config,
     connections: Mutex<Connections>,
 }
 
@@ -83,11 +129,8 @@ struct Connections {
     used: Option<Instant>,
 }
 
-impl Bridge {
-    /// A bridge that is asked for its statistics with `timeout` as the usual budget. Nothing is sent before the first fetch.
-    #[must_use]
-    pub fn new(url: BridgeUrl, timeout: Duration, roots: Option<Roots>) -> Self {
-        let roots = roots.map_or(RootCerts::WebPki, |Roots(roots)| RootCerts::Specific(roots));
+impl Route {
+    fn new(timeout: Duration, roots: RootCerts) -> Self {
         let config = Config::builder()
             // The bridge is local: proxy variables in the environment are not meant for it.
             .proxy(None)
@@ -108,23 +151,10 @@ impl Bridge {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
         let connections = Mutex::new(Connections { agent: agent(&config), used: None });
-        Self { url, config, timeout, connections }
+        Self { config, connections }
     }
 
-    /// The URL, which shows no credential.
-    #[must_use]
-    pub fn url(&self) -> &BridgeUrl {
-        &self.url
-    }
-
-    /// Asks the bridge for its statistics: one GET, answered within the budget or not at all. The budget, at most the timeout
-    /// given to [`Bridge::new`], bounds everything: resolving, connecting, waiting, and a body that drips. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// If there is no answer of status 200 and of at most [`MAX_BODY`] bytes.
-    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, FetchError> {
-        let deadline = Instant::now() + budget;
+    fn fetch(&self, url: &BridgeUrl, timeout: Duration, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let agent = {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.used = Some(Instant::now());
@@ -132,8 +162,7 @@ impl Bridge {
         };
         // Every kept connection may have died with the bridge that it led to; each says so once and is gone.
         for _ in 0..=MAX_IDLE {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.attempt(&agent, left) {
+            match attempt(&agent, url, timeout, deadline.saturating_duration_since(Instant::now())) {
                 Err(Attempt::Stale) => {}
                 Err(Attempt::Failed(error)) => return Err(error),
                 Ok(body) => return Ok(body),
@@ -142,33 +171,32 @@ impl Bridge {
         Err(FetchError::Connect("the bridge closes each connection before it answers".to_owned()))
     }
 
-    fn attempt(&self, agent: &Agent, budget: Duration) -> Result<Vec<u8>, Attempt> {
-        let mut request = agent.get(self.url.uri());
-        if let Some(authorization) = self.url.authorization() {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        // The agent's own timeout is the usual budget; a configuration of one request costs a copy of all settings.
-        let response = if self.timeout.saturating_sub(budget) < ROUNDING {
-            request.call()
-        } else {
-            request.config().timeout_global(Some(budget)).build().call()
-        };
-        let response = response.map_err(Attempt::from)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(FetchError::Status(status).into());
-        }
-        read_body(response.into_body()).map_err(Attempt::from)
-    }
-
-    /// Closes the connections that have not been used for a while. To be called every now and then.
-    pub fn close_idle(&self) {
+    fn close_idle(&self) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.used.is_some_and(|used| used.elapsed() > MAX_IDLE_AGE) {
             connections.used = None;
             connections.agent = agent(&self.config);
         }
     }
+}
+
+fn attempt(agent: &Agent, url: &BridgeUrl, timeout: Duration, budget: Duration) -> Result<Vec<u8>, Attempt> {
+    let mut request = agent.get(url.uri());
+    if let Some(authorization) = url.authorization() {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
+    // The agent's own timeout is the usual budget; a configuration of one request costs a copy of all settings.
+    let response = if timeout.saturating_sub(budget) < ROUNDING {
+        request.call()
+    } else {
+        request.config().timeout_global(Some(budget)).build().call()
+    };
+    let response = response.map_err(Attempt::from)?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        return Err(FetchError::Status(status).into());
+    }
+    read_body(response.into_body()).map_err(Attempt::from)
 }
 
 /// How much of the budget may have passed before the request leaves and still count as nothing.

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -17,6 +18,7 @@ use support::{CURRENT, Exporter, command, reason, response, sample};
 struct SecureBridge {
     url: String,
     root: PathBuf,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Drop for SecureBridge {
@@ -42,8 +44,11 @@ fn bridge(names: &[&str]) -> SecureBridge {
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let made = Arc::clone(&connections);
     thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
+            made.fetch_add(1, Ordering::SeqCst);
             let config = Arc::clone(&config);
             thread::spawn(move || {
                 let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
@@ -58,7 +63,7 @@ fn bridge(names: &[&str]) -> SecureBridge {
     });
     let file = std::env::temp_dir().join(format!("jitsiexporter-test-root-{}-{port}.pem", std::process::id()));
     std::fs::write(&file, root.pem()).unwrap();
-    SecureBridge { url: format!("https://localhost:{port}/colibri/stats"), root: file }
+    SecureBridge { url: format!("https://localhost:{port}/colibri/stats"), root: file, connections }
 }
 
 #[test]
@@ -81,6 +86,16 @@ fn a_certificate_of_nobody_is_refused() {
     assert_eq!(reason(&text), Some("tls"), "{text}");
     exporter
         .wait_for_log("TLS failed: invalid peer certificate: UnknownIssuer (a certificate of an internal authority");
+}
+
+#[test]
+fn the_public_roots_are_asked_as_well_as_those_of_ones_own() {
+    let (bridge, other) = (bridge(&["localhost"]), self::bridge(&["localhost"]));
+    let exporter = Exporter::before(&bridge.url, &["--ca-file", other.root.to_str().unwrap()]);
+    for scrape in 1..=2 {
+        assert_eq!(reason(&exporter.metrics()), Some("tls"));
+        assert_eq!(bridge.connections.load(Ordering::SeqCst), 2 * scrape, "one by each");
+    }
 }
 
 #[test]
