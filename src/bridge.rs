@@ -23,7 +23,7 @@ pub use url::BridgeUrl;
 /// memory.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// The largest head of an answer that is read. Real ones have 200 bytes. Has to be less than [`INPUT_BUFFER`].
+/// The largest head of an answer that is read. Real ones have 200 bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
 /// Room for a whole answer of a current bridge, so that it takes one read. ureq's own default of 128 KB shows in the resident
@@ -32,6 +32,9 @@ const INPUT_BUFFER: usize = 16 * 1024;
 
 /// Room for the longest line of a request, which is its first.
 const OUTPUT_BUFFER: usize = 4 * 1024;
+
+// A head has to fit with room to spare: a full buffer would look like the end of the connection.
+const _: () = assert!(MAX_HEAD < INPUT_BUFFER);
 
 /// How many idle connections are kept. More clients than this at the same time are a benchmark, and they just connect anew.
 const MAX_IDLE: usize = 8;
@@ -70,8 +73,8 @@ impl Roots {
 pub struct Bridge {
     url: BridgeUrl,
     timeout: Duration,
-    /// By the roots of one's own if there are some, then by the public ones. ureq takes the one or the other; to have the
-    /// public ones in the form that can be added to costs every process 180 KB, and few a second handshake.
+    /// By the roots of one's own if there are some, then by the public ones. ureq takes the one or the other. The public ones in
+    /// a form that could be added to would cost every process 180 KB; a second handshake costs only those who have both.
     routes: Vec<Route>,
 }
 
