@@ -34,18 +34,29 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 
 use crate::log;
 
-/// A request has to be complete this long after its first byte, or after the connection was made.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until a request is complete, from its first byte on, or from when the connection was made.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without taking anything of its answer.
+    pub write: Duration,
+    /// For all requests in flight together, once it has to end.
+    pub grace: Duration,
+}
 
-/// A connection without a request is closed after this time: longer than a minute, the longest usual scrape interval, so that
-/// Prometheus finds it open again.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// A client has to take some of its answer in this time.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long requests in flight may take at the end.
-pub const GRACE: Duration = Duration::from_secs(5);
+impl Timeouts {
+    /// What the exporter gives its clients. To be idle is allowed for longer than a minute, the longest usual scrape interval,
+    /// so that Prometheus finds its connection open again.
+    pub const USUAL: Self = Self {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(90),
+        write: Duration::from_secs(5),
+        grace: Duration::from_secs(5),
+    };
+}
 
 /// The largest head of a request. Prometheus sends 400 bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -105,7 +116,7 @@ pub trait Site: Send + Sync + 'static {
     fn respond(&self, request: &Request) -> Reply;
 }
 
-/// Serves until `stop` is ready, then answers what is in flight, within [`GRACE`].
+/// Serves until `stop` is ready, then answers what is in flight, as long as [`Timeouts::grace`] lasts.
 ///
 /// Has to be called within a tokio runtime with I/O and time. Connections still busy after that end with the process.
 ///
@@ -115,6 +126,7 @@ pub trait Site: Send + Sync + 'static {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     site: Arc<impl Site>,
+    timeouts: Timeouts,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listeners: Vec<_> = listeners
@@ -142,7 +154,7 @@ pub async fn serve(
     {
         let started = accepted
             .and_then(|(stream, _)| stream.into_std())
-            .and_then(|stream| start(stream, &connections, Arc::clone(&site), graceful.watcher()));
+            .and_then(|stream| start(stream, &connections, Arc::clone(&site), timeouts, graceful.watcher()));
         if let Err(error) = started {
             // A client that has gone again is its own business. Without descriptors or threads a pause lets some come free.
             if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
@@ -155,22 +167,28 @@ pub async fn serve(
     drop(listeners);
     connections.stop();
     // The error is that the time is up.
-    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(timeouts.grace, graceful.shutdown()).await;
     Ok(())
 }
 
 /// Starts the thread of a connection.
-fn start(stream: TcpStream, connections: &Arc<Connections>, site: Arc<impl Site>, watcher: Watcher) -> io::Result<()> {
+fn start(
+    stream: TcpStream,
+    connections: &Arc<Connections>,
+    site: Arc<impl Site>,
+    timeouts: Timeouts,
+    watcher: Watcher,
+) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    stream.set_write_timeout(Some(timeouts.write))?;
     let connection = Connections::add(connections, stream)?;
     let builder = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
-    builder.spawn(move || converse(&connection, &site, watcher)).map(drop)
+    builder.spawn(move || converse(&connection, &site, timeouts, watcher)).map(drop)
 }
 
 /// Speaks HTTP on a connection until one side has had enough.
-fn converse(connection: &Open, site: &Arc<impl Site>, watcher: Watcher) {
+fn converse(connection: &Open, site: &Arc<impl Site>, timeouts: Timeouts, watcher: Watcher) {
     let service = service_fn(|request| {
         connection.client.busy();
         future::ready(Ok::<_, Infallible>(respond(&**site, &request, connection)))
@@ -179,7 +197,7 @@ fn converse(connection: &Open, site: &Arc<impl Site>, watcher: Watcher) {
     // Half-closed clients get their answer. It also keeps hyper from reading ahead to see whether a client has gone, which
     // would wait for the next request before this one is answered.
     http.half_close(true).max_buf_size(MAX_HEAD);
-    let socket = Socket::new(Arc::clone(&connection.client));
+    let socket = Socket::new(Arc::clone(&connection.client), timeouts);
     let mut conversation = pin!(watcher.watch(http.serve_connection(socket, service)));
     // All waiting is done within a poll, so nobody ever has to be woken.
     let mut cx = Context::from_waker(Waker::noop());
@@ -311,6 +329,7 @@ fn clock(now: Instant) -> u64 {
 /// A socket that blocks, for hyper: it waits when it is polled, and is never pending.
 struct Socket {
     client: Arc<Client>,
+    timeouts: Timeouts,
     /// Until when the head that has begun must be complete.
     head_due: Option<Instant>,
     /// The timeout that the socket has for reading now.
@@ -318,15 +337,15 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(client: Arc<Client>) -> Self {
-        let head_due = Some(client.accepted + HEAD_TIMEOUT);
-        Self { client, head_due, timeout: Duration::ZERO }
+    fn new(client: Arc<Client>, timeouts: Timeouts) -> Self {
+        let head_due = Some(client.accepted + timeouts.head);
+        Self { client, timeouts, head_due, timeout: Duration::ZERO }
     }
 
     fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let limit = match self.head_due {
             Some(due) => due.saturating_duration_since(Instant::now()),
-            None => IDLE_TIMEOUT,
+            None => self.timeouts.idle,
         };
         if limit.is_zero() {
             return Err(ErrorKind::TimedOut.into());
@@ -338,7 +357,7 @@ impl Socket {
         }
         let amount = retry(|| (&self.client.stream).read(chunk))?;
         if self.head_due.is_none() {
-            self.head_due = Some(Instant::now() + HEAD_TIMEOUT);
+            self.head_due = Some(Instant::now() + self.timeouts.head);
         }
         Ok(amount)
     }

@@ -12,6 +12,7 @@ use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
 use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
+use jitsiexporter::http::Timeouts;
 use jitsiexporter::{http, log};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,7 +79,7 @@ fn demo() -> Result<BridgeUrl, String> {
     let address = listener.local_addr().map_err(failed)?;
     let serve = move || -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), std::future::pending()))
+        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), Timeouts::USUAL, std::future::pending()))
     };
     std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
     BridgeUrl::parse(&format!("http://{address}"))
@@ -122,7 +123,7 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
             let terminated = terminate.poll_recv(cx).is_ready();
             if interrupted || terminated { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         });
-        http::serve(listeners, exporter, stop).await
+        http::serve(listeners, exporter, Timeouts::USUAL, stop).await
     });
     served.map_err(|error| format!("cannot serve: {error}"))?;
     log::line(format_args!("stopped"));

@@ -3,12 +3,13 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jitsiexporter::http::MAX_CONNECTIONS;
+use jitsiexporter::http::{MAX_CONNECTIONS, Reply, Request, Site, Timeouts, serve};
 use support::Then::KeepAlive;
 use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, response, sample};
 
@@ -267,24 +268,69 @@ fn connections_to_the_bridge_are_kept_for_a_while_and_only_a_few() {
     assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
 }
 
+/// What is served without a process around it.
+struct Served {
+    address: SocketAddr,
+    /// Each connection holds a copy, as long as it lasts.
+    site: Arc<Plain>,
+}
+
+struct Plain {
+    body: String,
+    requests: AtomicUsize,
+}
+
+impl Site for Plain {
+    fn respond(&self, request: &Request) -> Reply {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        assert!(request.path() != "/panic", "as it was asked");
+        Reply { status: 200, content_type: "text/plain", body: self.body.clone() }
+    }
+}
+
+impl Served {
+    fn start(body: &str, timeouts: Timeouts) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let site = Arc::new(Plain { body: body.to_owned(), requests: AtomicUsize::new(0) });
+        let own = Arc::clone(&site);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(vec![listener], own, timeouts, std::future::pending())).unwrap();
+        });
+        Self { address, site }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    /// Waits until it has seen so many requests, and no connection is open any more.
+    fn wait_for_the_end_of(&self, requests: usize) {
+        let seen = || (self.site.requests.load(Ordering::SeqCst), Arc::strong_count(&self.site) - 2);
+        let ended = eventually(Duration::from_secs(30), || (seen() == (requests, 0)).then_some(()));
+        assert!(ended.is_some(), "requests and open connections: {:?}", seen());
+    }
+}
+
+/// Long enough to be late by neglect, not by a busy machine.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// So long that a test would fail.
+const LONG: Timeouts = Timeouts {
+    head: Duration::from_secs(3600),
+    idle: Duration::from_secs(3600),
+    write: Duration::from_secs(3600),
+    grace: Duration::from_secs(3600),
+};
+
 #[test]
 fn a_panic_costs_one_answer() {
-    use jitsiexporter::http::{Reply, Request, serve};
-    struct Fragile;
-    impl jitsiexporter::http::Site for Fragile {
-        fn respond(&self, request: &Request) -> Reply {
-            assert!(request.path() != "/panic", "as it was asked");
-            Reply::text(200, "fine")
-        }
-    }
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(serve(vec![listener], Arc::new(Fragile), std::future::pending())).unwrap();
-    });
+    let served = Served::start("fine\n", LONG);
     // On one connection: the request that panics, and one after it.
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = served.connect();
     stream
         .write_all(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -294,6 +340,67 @@ fn a_panic_costs_one_answer() {
         answers.starts_with("HTTP/1.1 500 ") && answers.contains("HTTP/1.1 200 ") && answers.ends_with("fine\n"),
         "{answers}"
     );
+}
+
+#[test]
+fn a_request_has_to_be_complete_in_time() {
+    let served = Served::start("fine\n", Timeouts { head: SHORT, ..LONG });
+    let start = Instant::now();
+    // One says nothing, one stops midway, and one has a word now and then, for ever.
+    let silent = served.connect();
+    let mut half = served.connect();
+    half.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    let mut dripping = served.connect();
+    dripping.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+    for stream in [&silent, &half] {
+        assert_eq!((&mut &*stream).read(&mut [0]).unwrap_or(0), 0, "no answer to that");
+        assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+    }
+    let refused = eventually(Duration::from_secs(30), || dripping.write_all(b"y").err());
+    assert!(refused.is_some(), "it goes on for ever");
+    served.wait_for_the_end_of(0);
+}
+
+#[test]
+fn the_second_request_has_as_much_time_as_the_first() {
+    let served = Served::start("fine\n", Timeouts { head: SHORT, ..LONG });
+    let mut stream = served.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(stream.read(&mut [0; 1000]).unwrap() > 0);
+    // Between the two it may take its time.
+    thread::sleep(SHORT * 2);
+    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let start = Instant::now();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "no answer to half a request");
+    assert!(start.elapsed() >= SHORT / 2, "{:?}", start.elapsed());
+    served.wait_for_the_end_of(1);
+}
+
+#[test]
+fn a_connection_without_requests_is_closed_after_a_while() {
+    let served = Served::start("fine\n", Timeouts { idle: SHORT, ..LONG });
+    let mut stream = served.connect();
+    let start = Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nfine\n"), "{answer}");
+    assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+    served.wait_for_the_end_of(1);
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_left() {
+    // More than both sockets buffer.
+    let served = Served::start(&"x".repeat(64 << 20), Timeouts { write: SHORT, ..LONG });
+    let mut stream = served.connect();
+    let start = Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    served.wait_for_the_end_of(1);
+    assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.len() < 64 << 20, "it got everything, although it was late");
 }
 
 #[test]

@@ -138,6 +138,10 @@ fn the_tests_that_the_security_page_names_exist_and_its_limits_are_those_of_the_
             let lines = code.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("const "));
             let found: Vec<_> = lines.filter(|line| line.starts_with(&format!("{name}:"))).collect();
             assert!(found.len() == 1 && found[0].ends_with(&format!(" = {value};")), "{file}: {what}, but {found:?}");
+        } else if what.contains(": ") {
+            limits += 1;
+            let found = code.lines().filter(|line| line.trim() == format!("{what},")).count();
+            assert_eq!(found, 1, "{file}: {what}");
         } else {
             tests += 1;
             let lines: Vec<_> = code.lines().map(str::trim).collect();

@@ -51,6 +51,10 @@ fn url(line: &str) {
     // A password that is one: between the colon of the user and the last @ of the host.
     let Some((scheme, rest)) = line.split_once("://") else { return };
     let Some((user, host)) = rest.rsplit_once('@') else { return };
+    // The fuzzer learns the word, and writes it where it is no secret.
+    if line.contains(SECRET) {
+        return;
+    }
     let url = format!("{scheme}://{user}:{SECRET}@{host}");
     for typed in [vec!["--url".to_owned(), url.clone()], vec![format!("-videobridge-url={url}")]] {
         let shown = match cli::parse(&typed, |_| None) {

@@ -5,7 +5,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -15,7 +14,7 @@ use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
-use crate::support::Exporter;
+use crate::support::{Exporter, bare};
 
 /// A bridge. Its listener lives as long as the process.
 pub struct Bridge {
@@ -134,8 +133,8 @@ const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
 /// Starts the exporter before a bridge, on a port that the system chooses.
 pub fn exporter(bridge: &Bridge, args: &[&str]) -> Exporter {
     let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_jitsiexporter").into());
-    let mut command = Command::new(binary);
-    command.env_clear().args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]).args(args);
+    let mut command = bare(&binary);
+    command.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]).args(args);
     Exporter::spawn(command).unwrap_or_else(|log| panic!("it does not start: {log:?}"))
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -282,6 +283,11 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
+        // What is killed leaves no record of what it ran through.
+        if std::env::var_os(COVERAGE).is_some() && matches!(self.child.try_wait(), Ok(None)) {
+            self.signal("TERM");
+            eventually(Duration::from_secs(10), || self.child.try_wait().expect("a child"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -289,10 +295,20 @@ impl Drop for Exporter {
 
 /// The exporter with these arguments, and nothing in its environment but this.
 pub fn command(args: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jitsiexporter"));
-    command.args(args).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    let mut command = bare(env!("CARGO_BIN_EXE_jitsiexporter").as_ref());
+    command.args(args).envs(environment.iter().copied());
     command
 }
+
+/// A program without an environment.
+pub fn bare(program: &OsStr) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(std::env::var_os(COVERAGE).map(|path| (COVERAGE, path))).stdin(Stdio::null());
+    command
+}
+
+/// Where a program that was built for it writes down which of its lines ran: `make coverage`.
+const COVERAGE: &str = "LLVM_PROFILE_FILE";
 
 /// An answer of the exporter.
 #[derive(Debug)]
