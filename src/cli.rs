@@ -106,12 +106,18 @@ pub struct Config {
     pub max_scrapes: usize,
     /// Certificates to trust beside the public ones.
     pub roots: Option<Roots>,
-    /// How metrics are called.
-    pub names: Names,
     /// What was typed that chose legacy names, if they were chosen.
-    pub names_chosen_by: Option<String>,
+    pub legacy_names_by: Option<String>,
     /// Options of the older exporters that were typed and do nothing here.
     pub ignored: Vec<String>,
+}
+
+impl Config {
+    /// How metrics are called.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        if self.legacy_names_by.is_some() { Names::Legacy } else { Names::Standard }
+    }
 }
 
 /// An address to listen on; without a host it is every interface, v4 and v6.
@@ -260,10 +266,9 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
     let roots =
         roots.transpose().map_err(|(file, error)| wrong("--ca-file", file, &format!("cannot be used: {error}")))?;
 
-    let names = if args.legacy_names { Names::Legacy } else { Names::Standard };
-    let names_chosen_by = args.legacy_names.then(|| launch.source("--legacy-names").to_owned());
+    let legacy_names_by = args.legacy_names.then(|| launch.source("--legacy-names").to_owned());
     let timeout = Duration::from_secs_f64(seconds);
-    let config = Config { url, listen, timeout, max_scrapes, roots, names, names_chosen_by, ignored: launch.ignored };
+    let config = Config { url, listen, timeout, max_scrapes, roots, legacy_names_by, ignored: launch.ignored };
     Ok(if args.once { Command::Once(config) } else { Command::Serve(config) })
 }
 

@@ -68,14 +68,7 @@ impl Exporter {
              <h1>jitsiexporter {}</h1>\n<p>Prometheus exporter for the Jitsi Videobridge.</p>\n<p>Bridge: ",
             env!("CARGO_PKG_VERSION")
         );
-        for c in self.bridge.url().to_string().chars() {
-            match c {
-                '&' => page.push_str("&amp;"),
-                '<' => page.push_str("&lt;"),
-                '>' => page.push_str("&gt;"),
-                c => page.push(c),
-            }
-        }
+        page.push_str(&escape(&self.bridge.url().to_string()));
         let _ = write!(
             page,
             "</p>\n<ul>\n<li><a href=\"metrics\">metrics</a>: asks the bridge, now</li>\n\
@@ -94,6 +87,20 @@ impl Site for Exporter {
             _ => Reply::text(404, "not found; there are /metrics, /health and /"),
         }
     }
+}
+
+/// A text within HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// The time for a fetch: the usual timeout, or less if the scraper will not wait that long. A header that is nonsense is as
@@ -155,6 +162,11 @@ mod tests {
         ] {
             assert_eq!(budget(header, seconds(5.0)), seconds(expected), "{header:?}");
         }
+    }
+
+    #[test]
+    fn html_is_escaped() {
+        assert_eq!(escape("http://[::1]/?a=<b>&c"), "http://[::1]/?a=&lt;b&gt;&amp;c");
     }
 
     #[test]

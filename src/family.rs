@@ -203,7 +203,7 @@ pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
     }
 
     // A few more for the metrics about the scrape, which come in front, and for second names.
-    let mut families: Vec<Family> = Vec::with_capacity(report.len() + 2 * catalogue::OWN.len());
+    let mut families: Vec<Family> = Vec::with_capacity(report.iter().len() + 2 * catalogue::OWN.len());
     let mut unexposed = 0;
     for (row, value) in catalogue::ROWS.iter().zip(known) {
         let Some(value) = value else { continue };

@@ -75,8 +75,9 @@ impl<'a> MediaRange<'a> {
         }
     }
 
-    fn specificity(&self) -> u8 {
-        u8::from(self.kind != "*") + u8::from(self.subtype != "*") + u8::from(self.version.is_some())
+    /// What is compared to find the most specific range.
+    fn specificity(&self) -> (bool, bool, bool) {
+        (self.kind != "*", self.subtype != "*", self.version.is_some())
     }
 }
 
@@ -127,6 +128,12 @@ mod tests {
             ("text by wildcard", "text/*", Text),
             ("OpenMetrics and text alike", "text/plain, application/openmetrics-text", OpenMetrics),
             ("the specific range decides", "application/openmetrics-text;q=0.1, text/plain;q=0.2, */*;q=1", Text),
+            ("a version decides", "text/plain;version=0.0.4;q=0.2, text/plain, */*;q=0.5", OpenMetrics),
+            ("a version decides, at the end", "*/*;q=0.5, text/plain, text/plain;version=0.0.4;q=0.2", OpenMetrics),
+            ("a subtype decides", "text/plain;q=0.9, text/*;q=0.2, */*;q=0.5", Text),
+            ("a subtype decides, at the end", "*/*;q=0.5, text/*;q=0.2, text/plain;q=0.9", Text),
+            ("a type decides", "text/*;q=0.9, */*;q=0.5", Text),
+            ("a type decides, at the end", "*/*;q=0.5, text/*;q=0.9", Text),
             ("text refused", "text/plain;q=0, */*", OpenMetrics),
             ("OpenMetrics refused", "application/openmetrics-text;q=0, */*", Text),
             ("neither", "application/json", OpenMetrics),

@@ -10,7 +10,6 @@ use jitsiexporter::bridge::{Bridge, BridgeUrl};
 use jitsiexporter::cli::{self, Command, Config, Listen, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
-use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
 use jitsiexporter::http::Timeouts;
 use jitsiexporter::{http, log};
@@ -58,7 +57,7 @@ fn run(config: &Config, what: fn(&Running, &Config) -> Result<ExitCode, String>)
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     let url = config.url.clone().map_or_else(demo, Ok)?;
     let bridge = Bridge::new(url.clone(), config.timeout, config.roots.clone());
-    let exporter = Exporter::new(bridge, config.names, config.timeout, config.max_scrapes);
+    let exporter = Exporter::new(bridge, config.names(), config.timeout, config.max_scrapes);
     let running = Running { runtime, exporter: Arc::new(exporter), url };
     let code = what(&running, config);
     // Whatever still runs after the grace period ends with the process.
@@ -96,11 +95,8 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let listeners = bind(&config.listen).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());
-    let names = match (config.names, &config.names_chosen_by) {
-        (Names::Standard, _) => "standard".to_owned(),
-        (Names::Legacy, Some(option)) => format!("legacy, because of {option}"),
-        (Names::Legacy, None) => "legacy".to_owned(),
-    };
+    let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
+    let names = chosen.as_deref().unwrap_or("standard");
     log::line(format_args!("{VERSION} listens on http://{address}/metrics, bridge {}, names {names}", running.url));
     if !config.ignored.is_empty() {
         log::line(format_args!("{} has no effect: each scrape asks the bridge", config.ignored.join(" ")));

@@ -209,20 +209,9 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// How many keys there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The keys and values in the order of the document.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Value<'a>)> {
         self.0.iter().map(|(key, value)| (&**key, *value))
     }
 

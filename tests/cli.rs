@@ -40,12 +40,12 @@ const URL: &str = "http://localhost:8080/colibri/stats";
 #[test]
 fn defaults() {
     let config = config("", &[]);
-    assert_eq!(config.url.unwrap().to_string(), URL);
+    assert_eq!(config.url.as_ref().unwrap().to_string(), URL);
     assert_eq!(config.listen.to_string(), "127.0.0.1:9700");
     assert_eq!(config.timeout, Duration::from_secs(5));
     assert_eq!(config.max_scrapes, 40);
-    assert_eq!(config.names, Standard);
-    assert!(config.roots.is_none() && config.ignored.is_empty() && config.names_chosen_by.is_none());
+    assert_eq!(config.names(), Standard);
+    assert!(config.roots.is_none() && config.ignored.is_empty() && config.legacy_names_by.is_none());
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn every_option_in_every_spelling() {
     assert_eq!(config("--url https://jvb", &[]).url.unwrap().to_string(), "https://jvb/colibri/stats");
     assert_eq!(config("--max-scrapes 3", &[]).max_scrapes, 3);
     assert_eq!(config("--listen-address [::1]:0", &[]).listen.to_string(), "[::1]:0");
-    assert_eq!(config("--legacy-names", &[]).names, Legacy);
-    assert_eq!(config("-legacy-names=true", &[]).names, Legacy);
-    assert_eq!(config("--legacy-names=false", &[]).names, Standard);
+    assert_eq!(config("--legacy-names", &[]).names(), Legacy);
+    assert_eq!(config("-legacy-names=true", &[]).names(), Legacy);
+    assert_eq!(config("--legacy-names=false", &[]).names(), Standard);
     assert!(config("--demo", &[]).url.is_none());
     assert!(matches!(read("--once", &[]), Ok(Command::Once(_))));
 }
@@ -77,21 +77,21 @@ fn every_option_has_an_environment_variable_and_the_command_line_wins() {
         ("JITSIEXPORTER_LEGACY_NAMES", "yes"),
     ];
     let from_environment = config("", &all);
-    assert_eq!(from_environment.url.unwrap().to_string(), "http://env:1/x");
+    assert_eq!(from_environment.url.as_ref().unwrap().to_string(), "http://env:1/x");
     assert_eq!(from_environment.listen.to_string(), ":1");
     assert_eq!((from_environment.timeout, from_environment.max_scrapes), (Duration::from_secs(1), 1));
-    assert_eq!(from_environment.names, Legacy);
-    assert_eq!(from_environment.names_chosen_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
+    assert_eq!(from_environment.names(), Legacy);
+    assert_eq!(from_environment.legacy_names_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
     let typed = config("--url http://typed --listen-address :2 --timeout 2 --max-scrapes 2 --legacy-names=false", &all);
-    assert_eq!(typed.url.unwrap().to_string(), "http://typed/colibri/stats");
+    assert_eq!(typed.url.as_ref().unwrap().to_string(), "http://typed/colibri/stats");
     assert_eq!(typed.listen.to_string(), ":2");
-    assert_eq!((typed.timeout, typed.max_scrapes, typed.names), (Duration::from_secs(2), 2, Standard));
+    assert_eq!((typed.timeout, typed.max_scrapes, typed.names()), (Duration::from_secs(2), 2, Standard));
 
     assert!(config("--demo", &all).url.is_none(), "--demo wins over a bridge from the environment");
     assert!(config("", &[("JITSIEXPORTER_DEMO", "1")]).url.is_none());
     assert!(matches!(read("", &[("JITSIEXPORTER_ONCE", "on")]), Ok(Command::Once(_))));
     for off in ["", "0", "false", "No", "OFF"] {
-        assert_eq!(config("", &[("JITSIEXPORTER_LEGACY_NAMES", off), ("JITSIEXPORTER_TIMEOUT", "")]).names, Standard);
+        assert_eq!(config("", &[("JITSIEXPORTER_LEGACY_NAMES", off), ("JITSIEXPORTER_TIMEOUT", "")]).names(), Standard);
     }
     // What Kubernetes puts into the environment of a pod beside a service of our name is none of ours.
     config("", &[("JITSIEXPORTER_PORT", "tcp://10.0.0.1:9700"), ("JITSIEXPORTER_SERVICE_HOST", "10.0.0.1")]);
@@ -144,12 +144,12 @@ fn launch_lines_in_the_wild() {
         let image = [("JITSIEXPORTER_LISTEN_ADDRESS", ":9700"), ("JITSIEXPORTER_LEGACY_NAMES", "false")];
         for environment in [&[][..], &image] {
             let config = config(line, environment);
-            assert_eq!(config.url.unwrap().to_string(), url, "{line}");
+            assert_eq!(config.url.as_ref().unwrap().to_string(), url, "{line}");
             let typed = ["address", "-host", "-port", "videobridge-url"].iter().any(|word| line.contains(word));
             let expected = if environment.is_empty() || typed { listen } else { ":9700" };
             assert_eq!(config.listen.to_string(), expected, "{line}");
-            assert_eq!(config.names, names, "{line}");
-            assert_eq!(config.names_chosen_by.is_some(), names == Legacy, "{line}");
+            assert_eq!(config.names(), names, "{line}");
+            assert_eq!(config.legacy_names_by.is_some(), names == Legacy, "{line}");
         }
     }
     assert_eq!(config("-debug=true -interval 30s", &[]).ignored, ["-debug", "-interval"]);

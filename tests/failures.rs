@@ -81,6 +81,22 @@ fn the_bridge_does_not_accept() {
     assert_failure(failure(&url), "timeout", "timed out while");
 }
 
+#[test]
+fn the_bridge_drops_what_it_has_no_room_for() {
+    // As a firewall does: a queue for one connection, which is full.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.listen(1).unwrap()
+    });
+    let address = listener.local_addr().unwrap();
+    let room = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
+    let queue: Vec<_> = std::iter::from_fn(|| room().ok()).take(100).collect();
+    assert!(queue.len() < 100, "the queue has no end");
+    assert_failure(failure(&format!("http://{address}/colibri/stats")), "timeout", "timed out while connecting");
+}
+
 /// Sends the head of a good answer, and the body byte by byte, for ever.
 fn drip(stream: &mut TcpStream, bytes: &str) -> support::Then {
     for byte in bytes.bytes() {

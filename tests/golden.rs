@@ -54,6 +54,23 @@ fn what_running_bridges_sent() {
     compare(&support::fixtures().join("captured"), &[(Standard, OpenMetrics), (Legacy, Text)]);
 }
 
+/// Moments in Unix time: four in the morning, halfway up, the busiest hour, half a second before the year 2028, and the first
+/// moment of all, before which there is nothing to count.
+const MOMENTS: [f64; 5] = [1_790_395_200.0, 1_790_416_863.25, 1_790_438_400.0, 1_830_297_599.5, 1_704_067_200.0];
+
+#[test]
+fn the_day_of_the_demo() {
+    let report = |now| jitsiexporter::demo::report(now).replace(',', ",\n") + "\n";
+    let actual: String = MOMENTS.into_iter().map(report).collect();
+    let path = support::fixtures().join("demo.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &actual).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    let line = golden.lines().zip(actual.lines()).find(|(golden, actual)| golden != actual);
+    assert!(golden == actual, "UPDATE=1 rewrites {}; first differing line: {line:?}", path.display());
+}
+
 #[test]
 fn no_golden_file_is_left_over() {
     let folder = support::fixtures();

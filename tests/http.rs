@@ -5,10 +5,11 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jitsiexporter::demo::Demo;
 use jitsiexporter::http::{MAX_CONNECTIONS, Reply, Request, Site, Timeouts, serve};
 use support::Then::KeepAlive;
 use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, response, sample};
@@ -268,7 +269,18 @@ fn connections_to_the_bridge_are_kept_for_a_while_and_only_a_few() {
     assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
 }
 
-/// What is served without a process around it.
+/// Serves a site without a process around it, for as long as the tests run.
+fn within(site: Arc<impl Site>, timeouts: Timeouts) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve(vec![listener], site, timeouts, std::future::pending())).unwrap();
+    });
+    address
+}
+
+/// A site whose connections are counted.
 struct Served {
     address: SocketAddr,
     /// Each connection holds a copy, as long as it lasts.
@@ -290,15 +302,8 @@ impl Site for Plain {
 
 impl Served {
     fn start(body: &str, timeouts: Timeouts) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let site = Arc::new(Plain { body: body.to_owned(), requests: AtomicUsize::new(0) });
-        let own = Arc::clone(&site);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(vec![listener], own, timeouts, std::future::pending())).unwrap();
-        });
-        Self { address, site }
+        Self { address: within(Arc::clone(&site), timeouts), site }
     }
 
     fn connect(&self) -> TcpStream {
@@ -327,6 +332,18 @@ const LONG: Timeouts = Timeouts {
 };
 
 #[test]
+fn the_sample_bridge_has_one_page() {
+    let address = within(Arc::new(Demo), LONG);
+    for (path, status) in [("/colibri/stats", "200"), ("/colibri/stats/", "404"), ("/", "404")] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn a_panic_costs_one_answer() {
     let served = Served::start("fine\n", LONG);
     // On one connection: the request that panics, and one after it.
@@ -340,6 +357,36 @@ fn a_panic_costs_one_answer() {
         answers.starts_with("HTTP/1.1 500 ") && answers.contains("HTTP/1.1 200 ") && answers.ends_with("fine\n"),
         "{answers}"
     );
+}
+
+#[test]
+fn when_all_connections_are_busy_one_more_is_turned_away() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&go_on);
+    let bridge = FakeBridge::start(move |stream, _| {
+        eventually(Duration::from_secs(60), || gate.load(Ordering::SeqCst).then_some(()));
+        let _ = stream.write_all(response("200 OK", "application/json", CURRENT).as_bytes());
+        KeepAlive
+    });
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "60", "--max-scrapes", &MAX_CONNECTIONS.to_string()]);
+    let mut busy: Vec<_> = (0..MAX_CONNECTIONS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(exporter.address()).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    eventually(Duration::from_secs(30), || (bridge.hits() == MAX_CONNECTIONS).then_some(()))
+        .expect("all are under way");
+    assert_eq!(exporter.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"), b"", "somebody lost a place");
+    exporter.wait_for_log("cannot take a connection: all connections are busy");
+    go_on.store(true, Ordering::SeqCst);
+    for stream in &mut busy {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(sample(&answer, "jitsi_up"), Some("1"));
+    }
+    assert_eq!(exporter.get("/health").status, 200);
 }
 
 #[test]

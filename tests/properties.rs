@@ -648,7 +648,7 @@ fn no_report_becomes_a_much_larger_answer() {
     assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"));
     check_scrape(self::report(&members).as_bytes(), Standard);
     // A current bridge is far from all of that.
-    assert!(Report::parse(CURRENT.as_bytes()).unwrap().len() * 10 < MAX_UNKNOWN);
+    assert!(Report::parse(CURRENT.as_bytes()).unwrap().iter().len() * 10 < MAX_UNKNOWN);
 }
 
 /// Found by fuzzing: `[[x]:9700` was the host `[x`, of which the start line said what could not be typed.

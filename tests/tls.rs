@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -123,6 +124,17 @@ fn https_to_a_port_that_speaks_http() {
     for _ in 0..2 {
         assert_eq!(reason(&exporter.metrics()), Some("tls"), "{:?}", exporter.log());
     }
+}
+
+#[test]
+fn a_handshake_that_hangs() {
+    // Connections wait in its queue for ever.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let exporter = Exporter::before(&format!("https://{}/", listener.local_addr().unwrap()), &["--timeout", "0.5"]);
+    let start = Instant::now();
+    assert_eq!(reason(&exporter.metrics()), Some("timeout"), "{:?}", exporter.log());
+    assert!((0.4..10.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    exporter.wait_for_log("timed out while shaking hands for TLS");
 }
 
 #[test]

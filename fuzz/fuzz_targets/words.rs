@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jitsiexporter::cli::{self, Command};
 use jitsiexporter::exporter::budget;
-use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
 use jitsiexporter::http::MAX_CONNECTIONS;
 use libfuzzer_sys::fuzz_target;
@@ -81,7 +80,6 @@ fn command_line(lines: &[String]) {
         Ok(Command::Serve(config) | Command::Once(config)) => {
             assert!(config.timeout > Duration::ZERO && config.timeout <= Duration::from_secs(3600));
             assert!((1..=MAX_CONNECTIONS).contains(&config.max_scrapes));
-            assert_eq!(config.names == Names::Legacy, config.names_chosen_by.is_some());
             // What it says it listens on means the same when it is typed.
             let again = ["--listen-address".to_owned(), config.listen.to_string()];
             match cli::parse(&again, |_| None) {

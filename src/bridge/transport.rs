@@ -229,7 +229,6 @@ impl Connector<Stream> for Tls {
             failed(match error {
                 Error::Timeout(_) => FetchError::Timeout("shaking hands for TLS"),
                 Error::Io(error) => FetchError::Tls(plain(&error)),
-                Error::Rustls(error) => FetchError::Tls(error.to_string()),
                 error => FetchError::Tls(error.to_string()),
             })
         })
@@ -296,5 +295,57 @@ impl Names {
         })?;
         *current = Some(Arc::clone(&lookup));
         Ok(lookup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_hangs_is_waited_for_once_and_not_beyond_the_budget() {
+        let hanging = Arc::new(Lookup::default());
+        let names = Names { current: Mutex::new(Some(Arc::clone(&hanging))) };
+        let soon = || Instant::now() + Duration::from_millis(100);
+        for _ in 0..2 {
+            let start = Instant::now();
+            assert_eq!(names.resolve("jvb", soon()), Err(FetchError::Timeout("resolving the name")));
+            assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+        }
+        // The name server answers after all: whoever waits then gets it.
+        let addresses = vec![IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))];
+        thread::scope(|scope| {
+            let (waiting, deadline) = (&names, Instant::now() + Duration::from_secs(30));
+            let waiting = scope.spawn(move || waiting.resolve("jvb", deadline));
+            // This test, the names, and who waits.
+            while Arc::strong_count(&hanging) < 3 {
+                thread::yield_now();
+            }
+            *hanging.found.lock().unwrap() = Some(Ok(addresses.clone()));
+            hanging.done.notify_all();
+            assert_eq!(waiting.join().unwrap(), Ok(addresses.clone()));
+        });
+    }
+
+    #[test]
+    fn addresses_and_localhost_are_not_looked_up() {
+        let names = Names { current: Mutex::new(Some(Arc::default())) };
+        let resolve = |host| names.resolve(host, Instant::now()).unwrap();
+        assert_eq!(resolve("192.0.2.7"), [IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))]);
+        assert_eq!(resolve("[::1]"), [IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(resolve("LocalHost"), [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+    }
+
+    #[test]
+    fn what_was_found_is_not_remembered() {
+        let done = Arc::new(Lookup { found: Mutex::new(Some(Ok(Vec::new()))), done: Condvar::new() });
+        let names = Names { current: Mutex::new(Some(done)) };
+        // No resolver can ask for a label of more than 63 bytes, so this one is answered at once.
+        let name = "x".repeat(64);
+        let found = names.resolve(&name, Instant::now() + Duration::from_secs(30));
+        assert!(
+            matches!(&found, Err(FetchError::Resolve(what)) if what.starts_with(&format!("\"{name}\": "))),
+            "{found:?}"
+        );
     }
 }
