@@ -451,3 +451,26 @@ fn boolean(text: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HELP_WIDTH, wrap};
+
+    #[test]
+    fn lines_are_broken_where_the_terminal_ends() {
+        let x = |length: usize| "x".repeat(length);
+        let indent = " ".repeat("Usage: jitsiexporter ".len());
+        let rest = HELP_WIDTH - indent.len();
+        for (line, wrapped) in [
+            (format!("{} {}", x(40), x(39)), format!("{} {}\n", x(40), x(39))),
+            (format!("{} {}", x(40), x(40)), format!("{}\n{}\n", x(40), x(40))),
+            (x(81), x(81) + "\n"),
+            (format!("Usage: {} [--a <b>]", x(70)), format!("Usage: {}\n{indent}[--a <b>]\n", x(70))),
+            // The indent is part of the width.
+            (format!("Usage: {} {} b", x(70), x(rest)), format!("Usage: {}\n{indent}{}\n{indent}b\n", x(70), x(rest))),
+            (format!("Usage: {} {} b", x(70), x(rest - 2)), format!("Usage: {}\n{indent}{} b\n", x(70), x(rest - 2))),
+        ] {
+            assert_eq!(wrap(&line), wrapped);
+        }
+    }
+}

@@ -118,6 +118,17 @@ fn there_is_no_unsafe_code() {
     assert!(include_str!("../Cargo.toml").contains("\nunsafe_code = \"forbid\"\n"));
 }
 
+#[test]
+fn the_code_opens_one_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = ["", "bridge"].into_iter().flat_map(|part| fs::read_dir(folder.join(part)).unwrap());
+    let code = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let code: Vec<_> = code.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert!(code.len() > 14, "{} files", code.len());
+    let opened: usize = code.iter().map(|code| code.matches("fs::").count() + code.matches("File").count()).sum();
+    assert_eq!(opened, 1, "Roots::read is one");
+}
+
 /// What stands in backquotes, as `file: what`.
 fn named() -> Vec<(String, String)> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
