@@ -51,10 +51,8 @@ impl Number {
         }
         match text.split_once(',') {
             None => Self::parse(text),
-            Some((whole, fraction)) if !whole.contains('.') && !fraction.contains(['.', ',']) => {
-                Self::parse(&format!("{whole}.{fraction}"))
-            }
-            Some(_) => None,
+            // Of two separators, in whatever order, one is left, and two points are no number.
+            Some((whole, fraction)) => Self::parse(&format!("{whole}.{fraction}")),
         }
     }
 
@@ -389,5 +387,34 @@ impl<'de> Visitor<'de> for Key {
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
         Ok(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Number::{self, Float, Negative, Unsigned};
+
+    #[test]
+    fn numbers_in_strings() {
+        for (text, number) in [
+            ("12", Some(Unsigned(12))),
+            ("-12", Some(Negative(-12))),
+            ("0.5", Some(Float(0.5))),
+            ("0,5", Some(Float(0.5))),
+            ("1,5E-3", Some(Float(0.0015))),
+            ("Infinity", Some(Float(f64::INFINITY))),
+            ("-Infinity", Some(Float(f64::NEG_INFINITY))),
+            ("1,234,567", None),
+            ("1.234,5", None),
+            ("1,234.5", None),
+            ("+1", None),
+            ("inf", None),
+            ("1e999", None),
+            ("12 ms", None),
+            ("", None),
+        ] {
+            assert_eq!(Number::parse_lenient(text), number, "{text:?}");
+        }
+        assert!(matches!(Number::parse_lenient("NaN"), Some(Float(number)) if number.is_nan()));
     }
 }

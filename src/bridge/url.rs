@@ -158,6 +158,7 @@ mod tests {
             "http://me:7#sec@jvb/",
             "http://me:sec@secret@jvb/ ",
             "me:secret@jvb",
+            "me:secret@http://x@jvb",
         ] {
             let shown = match BridgeUrl::parse(typed) {
                 Ok(url) => format!("{url} {url:?}"),
@@ -166,5 +167,7 @@ mod tests {
             assert!(!shown.contains("sec"), "{typed}: {shown}");
             assert!(shown.contains("jvb"), "{typed}: {shown}");
         }
+        let url = BridgeUrl::parse("http://me:secret@jvb/").unwrap();
+        assert_eq!(format!("{url:?}"), "BridgeUrl(http://jvb/colibri/stats)");
     }
 }
