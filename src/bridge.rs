@@ -30,8 +30,11 @@ const MAX_HEAD: usize = 8 * 1024;
 /// memory of every connection.
 const INPUT_BUFFER: usize = 16 * 1024;
 
-/// Room for the longest line of a request, which is its first.
+/// Room for the longest line of a request: its first, or the one with the credentials.
 const OUTPUT_BUFFER: usize = 4 * 1024;
+
+// Base64 makes four bytes of three, and no line has a hundred bytes that are not of the URL.
+const _: () = assert!(url::MAX_URL * 4 / 3 + 100 < OUTPUT_BUFFER);
 
 // A head has to fit with room to spare: a full buffer would look like the end of the connection.
 const _: () = assert!(MAX_HEAD < INPUT_BUFFER);
@@ -218,11 +221,9 @@ fn read_body(body: Body) -> Result<Vec<u8>, FetchError> {
         Some(_) => return Err(FetchError::TooLarge),
         None => INPUT_BUFFER,
     };
-    // ureq gives an error for a body of just the limit, so its limit is one more.
-    let mut reader = body.into_with_config().limit(MAX_BODY as u64 + 1).reader();
+    let mut reader = body.into_with_config().limit(MAX_BODY as u64).reader();
     let mut bytes = Vec::with_capacity(capacity);
     match reader.read_to_end(&mut bytes) {
-        Ok(_) if bytes.len() > MAX_BODY => Err(FetchError::TooLarge),
         Ok(_) => Ok(bytes),
         Err(error) => Err(match Error::from(error) {
             Error::Io(error) => FetchError::Malformed(format!(

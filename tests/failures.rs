@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use jitsiexporter::bridge::MAX_BODY;
 use support::Then::{Close, KeepAlive};
-use support::{CURRENT, Exporter, FakeBridge, reason, response, sample};
+use support::{CURRENT, Exporter, FakeBridge, command, reason, response, sample};
 
 /// The budget of the scrapes here, in seconds, as the scraper's header and as the option.
 const BUDGET: f64 = 0.6;
@@ -230,18 +230,20 @@ fn too_much_until_close() {
 }
 
 #[test]
-fn just_as_much_as_is_read() {
-    let report = report_of(MAX_BODY);
-    let chunks: String = format!("{:x}\r\n{report}\r\n0\r\n\r\n", report.len());
-    for answer in [
-        response("200 OK", "application/json", &report),
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
-        format!("HTTP/1.1 200 OK\r\n\r\n{report}"),
-        format!("HTTP/1.0 200 OK\r\n\r\n{report}"),
-    ] {
-        let bridge = FakeBridge::bytes(answer);
-        let text = Exporter::before(&bridge.url(), &[]).metrics();
-        assert_eq!(sample(&text, "jitsi_conferences"), Some("4"), "{text}");
+fn just_as_much_as_is_read_and_one_byte_more() {
+    for (size, expected) in [(MAX_BODY, None), (MAX_BODY + 1, Some("too_large"))] {
+        let report = report_of(size);
+        for answer in [
+            response("200 OK", "application/json", &report),
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{report}\r\n0\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\n\r\n{report}"),
+            format!("HTTP/1.0 200 OK\r\n\r\n{report}"),
+        ] {
+            let bridge = FakeBridge::bytes(answer);
+            let text = Exporter::before(&bridge.url(), &[]).metrics();
+            assert_eq!(reason(&text), expected, "{size}");
+            assert_eq!(sample(&text, "jitsi_conferences").is_some(), expected.is_none(), "{size}: {text}");
+        }
     }
 }
 
@@ -288,6 +290,25 @@ fn credentials_are_sent_and_never_shown() {
     let request = bridge.requests().remove(0).to_ascii_lowercase();
     assert!(request.contains("authorization: basic bwu6c2vay3jlda==\r\n"), "{request}");
     assert!(request.starts_with("get /colibri/stats http/1.1\r\n"), "{request}");
+}
+
+#[test]
+fn the_longest_url_is_sent_and_one_byte_more_refused() {
+    let bridge = FakeBridge::json(CURRENT);
+    let filled = |scheme: &str, rest: &str, length: usize| {
+        format!("{scheme}{}{rest}", "x".repeat(length - scheme.len() - rest.len()))
+    };
+    let authority = bridge.address().to_string();
+    for (scheme, rest) in
+        [(format!("http://{authority}/"), String::new()), ("http://me:".to_owned(), format!("@{authority}/"))]
+    {
+        let exporter = Exporter::before(&filled(&scheme, &rest, 2048), &[]);
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "{:?}", exporter.log());
+        let output = command(&["--url", &filled(&scheme, &rest, 2049)], &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error, "jitsiexporter: --url: a URL of 2049 bytes is too long; 2048 are the most\n");
+    }
 }
 
 #[test]

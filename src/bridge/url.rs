@@ -11,6 +11,9 @@ use ureq::http::uri::{Authority, PathAndQuery};
 /// Where the bridge has its statistics when the URL says nothing of a path.
 const DEFAULT_PATH: &str = "/colibri/stats";
 
+/// The longest URL, in bytes.
+pub(super) const MAX_URL: usize = 2048;
+
 /// The URL of a bridge's statistics: http or https. `user:password@` is taken out of it and kept apart, so that no way of
 /// printing it shows a credential.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +29,9 @@ impl BridgeUrl {
     ///
     /// If it is no http or https URL; the text says what is wrong and quotes the URL without credentials.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_URL {
+            return Err(format!("a URL of {} bytes is too long; {MAX_URL} are the most", text.len()));
+        }
         let quoted = || format!("\"{}\"", without_credentials(text));
         let uri: Uri = text.parse().map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
         let mut parts = uri.into_parts();
