@@ -165,8 +165,8 @@ impl<'a> Value<'a> {
             Self::Array(text) => elements(text),
             // A text with escapes is an owned copy and cannot be borrowed from, but an array of numbers has none.
             Self::Text(_) => match self.string()? {
-                Cow::Borrowed(text) if text.starts_with('[') => elements(text),
-                _ => None,
+                Cow::Borrowed(text) => elements(text),
+                Cow::Owned(_) => None,
             },
             _ => None,
         }

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use jitsiexporter::bridge::MAX_BODY;
@@ -128,6 +128,18 @@ fn the_head_drips() {
 #[test]
 fn the_bridge_closes_without_a_word() {
     assert_failure(failure_of(""), "connect", "closed the connection without an answer");
+}
+
+#[test]
+fn the_bridge_resets_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        // Closing with a request unread is a reset.
+        let _ = stream.peek(&mut [0]);
+    });
+    assert_failure(failure(&url), "connect", "cannot connect: connection reset by peer");
 }
 
 #[test]
