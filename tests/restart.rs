@@ -6,8 +6,9 @@ mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -22,8 +23,19 @@ const PORT: &str = "TEST_BRIDGE_PORT";
 fn the_bridge_as_a_process() {
     let Ok(port) = std::env::var(PORT) else { return };
     let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
-    let _bridge = Bridge::listen(listener, |stream, _| {
+    // So many bytes has the next answer, if not all of them.
+    let limit = Arc::new(AtomicUsize::new(0));
+    let own = Arc::clone(&limit);
+    let _bridge = Bridge::listen(listener, move |stream, _| {
         let answer = response("200 OK", "application/json", CURRENT);
+        let limit = own.swap(0, Ordering::SeqCst);
+        if limit > 0 {
+            stream.write_all(&answer.as_bytes()[..limit]).unwrap();
+            println!("half");
+            loop {
+                thread::park();
+            }
+        }
         // In pieces, so that there is a middle: of the head, of the body.
         let sent = answer.as_bytes().chunks(700).try_for_each(|piece| {
             stream.write_all(piece)?;
@@ -34,57 +46,80 @@ fn the_bridge_as_a_process() {
     });
     println!("ready");
     // Ends with the test that started it, should that not come to killing it.
-    let _ = std::io::stdin().read_line(&mut String::new());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        limit.store(line.parse().unwrap(), Ordering::SeqCst);
+    }
 }
 
-struct Process(Child);
+struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    lines: mpsc::Receiver<String>,
+}
 
 impl Process {
     fn start(port: u16) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "the_bridge_as_a_process", "--nocapture"]).env(PORT, port.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.is_ok_and(|line| line.ends_with("ready"))), "the bridge does not start");
-        // Whoever prints into a closed pipe dies.
-        thread::spawn(move || lines.for_each(drop));
-        Self(child)
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stdout.try_for_each(|line| sender.send(line)));
+        let process = Self { child, stdin, lines };
+        assert!(process.says("ready"), "the bridge does not start");
+        process
+    }
+
+    /// Waits for a line; the test's harness may have begun it.
+    fn says(&self, what: &str) -> bool {
+        // That long only if the bridge or its clients are dead.
+        let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(60)).ok());
+        lines.any(|line| line.ends_with(what))
+    }
+
+    /// Has the next answer stop after so many bytes, and waits until they are sent.
+    fn stops_after(&mut self, bytes: usize) -> bool {
+        writeln!(self.stdin, "{bytes}").is_ok() && self.says("half")
     }
 
     /// SIGKILL.
     fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 #[test]
 fn the_first_scrape_after_a_restart_is_right() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
-    let exporter = Exporter::before(&format!("http://127.0.0.1:{port}"), &[]);
+    // Should the machine stall between half an answer and the kill, the scrape still waits for the other half.
+    let exporter = Exporter::before(&format!("http://127.0.0.1:{port}"), &["--timeout", "30"]);
     let good = expected(CURRENT);
-    let (mut cut, mut complete) = (0, 0);
-    for round in 0..20 {
-        let mut bridge = Process::start(port);
+    let right = |what: &str| {
         let first = exporter.metrics();
-        assert_eq!(sample(&first, "jitsi_up"), Some("1"), "round {round}: {first}\n{:#?}", exporter.log());
-        assert_eq!(timeless(&first), good, "round {round}");
-
+        assert_eq!(sample(&first, "jitsi_up"), Some("1"), "{what}: {first}\n{:#?}", exporter.log());
+        assert_eq!(timeless(&first), good, "{what}");
+    };
+    let (mut complete, mut down) = (0, 0);
+    let mut bridge = Process::start(port);
+    right("at first");
+    for round in 0..20 {
         // Six at once leave six connections behind, of which the two clients of the next step use two.
         thread::scope(|scope| {
             (0..6).for_each(|_| drop(scope.spawn(|| assert_eq!(timeless(&exporter.metrics()), good))));
         });
 
-        // What those two get is all of the report or none of it, and the kill interrupts one of their answers.
+        // What those two get is all of the report or none of it, and the kill cuts one of their answers.
         let stop = AtomicBool::new(false);
-        let (up, down) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (up, cut, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -93,25 +128,37 @@ fn the_first_scrape_after_a_restart_is_right() {
                         if sample(&text, "jitsi_up") == Some("1") {
                             assert_eq!(timeless(&text), good);
                             up.fetch_add(1, Ordering::SeqCst);
-                        } else {
-                            assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), 5, "{text}");
-                            down.fetch_add(1, Ordering::SeqCst);
+                            continue;
                         }
+                        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), 5, "{text}");
+                        // A body that stops midway is malformed; to whom nothing was answered, there was no bridge.
+                        match reason(&text) {
+                            Some("malformed") => cut.fetch_add(1, Ordering::SeqCst),
+                            Some("connect") => refused.fetch_add(1, Ordering::SeqCst),
+                            _ => panic!("{text}"),
+                        };
                     }
                 });
             }
             sleep(Duration::from_millis(40 + round * 7));
+            // Somewhere else in the body each time.
+            let half = bridge.stops_after(200 + usize::try_from(round).unwrap() * 100);
             // Nobody asks anew, so the connections that wait in the exporter are dead when the bridge is back.
             stop.store(true, Ordering::SeqCst);
             bridge.kill();
+            assert!(half, "round {round}: the bridge does not answer");
         });
-        complete += up.into_inner();
-        cut += down.into_inner();
+        let (up, cut, refused) = (up.into_inner(), cut.into_inner(), refused.into_inner());
+        assert!(cut > 0, "round {round}: {up} answers complete, none cut, {refused} not begun");
+        complete += up;
+        down += cut + refused;
         // Now and then somebody asks while it is away.
         if round % 4 == 0 {
             assert_eq!(reason(&exporter.metrics()), Some("connect"), "round {round}");
         }
+        bridge = Process::start(port);
+        right(&format!("after restart {round}"));
     }
-    println!("20 restarts: {complete} answers complete, {cut} without statistics, the first after each restart right");
-    assert!(complete > 0 && cut > 0, "nothing was interrupted");
+    println!("20 restarts: {complete} answers complete, {down} without statistics, the first after each restart right");
+    assert!(complete > 0, "nothing was complete");
 }
