@@ -62,7 +62,8 @@ impl Connector for Tcp {
     type Out = Stream;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Stream>, Error> {
-        let deadline = Instant::now() + *details.timeout.not_zero().ok_or(Error::Timeout(details.timeout.reason))?;
+        let deadline = Instant::now().checked_add(left(details.timeout)?);
+        let deadline = deadline.ok_or(Error::Timeout(details.timeout.reason))?;
         let port =
             details.uri.port_u16().unwrap_or(if details.uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
         let host = details.uri.host().unwrap_or_default();
@@ -105,6 +106,15 @@ fn failed(error: FetchError) -> Error {
     Error::Other(Box::new(error))
 }
 
+/// What is left of the budget. ureq itself would give another second for each read when nothing is, and asks whether it is so
+/// for plain connections only.
+fn left(timeout: NextTimeout) -> Result<Duration, Error> {
+    if timeout.after.is_zero() {
+        return Err(Error::Timeout(timeout.reason));
+    }
+    Ok(timeout.not_zero().map_or(Duration::MAX, |left| *left))
+}
+
 /// An error of the operating system in its own words, without Rust's error number behind them.
 pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
@@ -134,8 +144,8 @@ impl Stream {
         direction: usize,
         timeout: NextTimeout,
         set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let left = timeout.not_zero().map_or(Duration::MAX, |left| *left);
+    ) -> Result<(), Error> {
+        let left = left(timeout)?;
         let current = &mut self.timeouts[direction];
         if !(left..=left.saturating_add(TIMEOUT_SLACK)).contains(current) {
             set(&self.socket, Some(left.max(Duration::from_millis(1))))?;
