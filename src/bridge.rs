@@ -17,7 +17,7 @@ use ureq::{Agent, Body, Error};
 mod transport;
 mod url;
 
-pub use url::BridgeUrl;
+pub use url::{BridgeUrl, quoted};
 
 /// The largest answer that is read. The largest real report has 4 KB; the limit keeps a wrong URL from filling a sidecar's
 /// memory.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 
-use crate::bridge::{BridgeUrl, Roots};
+use crate::bridge::{BridgeUrl, Roots, quoted};
 use crate::family::Names;
 use crate::http::MAX_CONNECTIONS;
 
@@ -139,7 +139,7 @@ impl Listen {
             None if host.contains(':') => return Err("needs brackets around an IPv6 address".to_owned()),
             None => host,
         };
-        if host.contains(['[', ']']) {
+        if host.contains(['[', ']', '/', '@']) {
             return Err(wrong());
         }
         Ok(Self { host: (!host.is_empty()).then(|| host.to_owned()), port })
@@ -240,7 +240,7 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
         Err(exit) => return Err(exit.output.trim().lines().collect::<Vec<_>>().join(" ")),
     };
 
-    let wrong = |option: &str, value: &str, what: &str| format!("{}: \"{value}\" {what}", launch.source(option));
+    let wrong = |option: &str, value: &str, what: &str| format!("{}: {} {what}", launch.source(option), quoted(value));
     let url = match &args.url {
         Some(_) if args.demo && launch.was_typed("--url") => {
             return Err(format!("--demo brings a bridge of its own and does not go with {}", launch.source("--url")));
@@ -328,7 +328,7 @@ impl Launch {
             let value = match option.value {
                 Some(_) => Some(value),
                 None if boolean(&value)
-                    .ok_or_else(|| format!("{variable}: \"{value}\" is neither true nor false"))? =>
+                    .ok_or_else(|| format!("{variable}: {} is neither true nor false", quoted(&value)))? =>
                 {
                     None
                 }
@@ -383,7 +383,7 @@ fn rewrite(typed: &[String]) -> Result<Launch, String> {
         };
         let bare = option.strip_prefix("--").or_else(|| option.strip_prefix('-')).unwrap_or_default();
         if bare.is_empty() {
-            return Err(format!("\"{word}\" is not an option (see --help)"));
+            return Err(format!("{} is not an option (see --help)", quoted(word)));
         }
         if matches!(bare, "h" | "help") {
             launch.set("--help", None, option);
@@ -394,14 +394,14 @@ fn rewrite(typed: &[String]) -> Result<Launch, String> {
         let takes_value = match (own, &old) {
             (Some(own), _) => own.value.is_some(),
             (None, Some(old)) => !matches!(old, Replaced::IgnoredSwitch),
-            (None, None) => return Err(format!("\"{option}\" is not an option (see --help)")),
+            (None, None) => return Err(format!("{} is not an option (see --help)", quoted(option))),
         };
         let (value, on) = if takes_value {
             let value = inline.or_else(|| rest.next().cloned());
             (Some(value.ok_or_else(|| format!("{option} needs a value"))?), true)
         } else {
             let on = inline.map_or(Ok(true), |text| {
-                boolean(&text).ok_or_else(|| format!("{option}: \"{text}\" is neither true nor false"))
+                boolean(&text).ok_or_else(|| format!("{option}: {} is neither true nor false", quoted(&text)))
             });
             (None, on?)
         };

@@ -32,7 +32,7 @@ impl BridgeUrl {
         if text.len() > MAX_URL {
             return Err(format!("a URL of {} bytes is too long; {MAX_URL} are the most", text.len()));
         }
-        let quoted = || format!("\"{}\"", without_credentials(text));
+        let quoted = || quoted(text);
         let uri: Uri = text.parse().map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
         let mut parts = uri.into_parts();
         if !parts.scheme.as_ref().is_some_and(|scheme| matches!(scheme.as_str(), "http" | "https")) {
@@ -94,6 +94,12 @@ impl fmt::Debug for BridgeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BridgeUrl({self})")
     }
+}
+
+/// What was typed, in quotes, for an error: it may be a URL in the wrong place.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", without_credentials(text))
 }
 
 /// What may be quoted of a text that was meant as a URL and is none: nothing before the last `@`, because a password with an
