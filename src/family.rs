@@ -180,6 +180,10 @@ pub const MAX_KEY: usize = 200;
 /// How many unknown statistics are exposed: a bridge has about a hundred in all.
 pub const MAX_UNKNOWN: usize = 2048;
 
+/// How many bytes the keys of all unknown statistics may have together, with those of the objects around them: twenty times
+/// what a bridge has in all. A small report of many members under a long key would become a hundred times as large otherwise.
+pub const MAX_KEYS: usize = 64 * 1024;
+
 /// The largest array that is taken for a distribution of sizes. Those of bridges have 22 elements.
 pub const MAX_SIZES: usize = 1024;
 
@@ -245,6 +249,8 @@ struct Strangers<'a> {
     taken: HashSet<String>,
     /// How many may still come.
     room: usize,
+    /// How many bytes their keys may have.
+    room_for_keys: usize,
     /// How many values could not be exposed.
     unexposed: u64,
 }
@@ -257,7 +263,7 @@ impl<'a> Strangers<'a> {
             taken.insert(own.name.strip_suffix("_info").unwrap_or(own.name).to_owned());
         }
         taken.extend(families.iter().flat_map(Family::names));
-        Self { families, taken, room: MAX_UNKNOWN, unexposed: 0 }
+        Self { families, taken, room: MAX_UNKNOWN, room_for_keys: MAX_KEYS, unexposed: 0 }
     }
 
     /// Exposes the numbers and booleans of an object, and of the objects in it, by name; `path` leads to it.
@@ -293,10 +299,12 @@ impl<'a> Strangers<'a> {
             }
             _ => None,
         };
-        match number.filter(|_| self.room > 0).map(|number| Family::unknown(path, number)) {
+        let has_room = self.room > 0 && path.len() <= self.room_for_keys;
+        match number.filter(|_| has_room).map(|number| Family::unknown(path, number)) {
             Some(family) if self.taken.insert(family.name().to_owned()) => {
                 self.families.push(family);
                 self.room -= 1;
+                self.room_for_keys -= path.len();
             }
             _ => self.unexposed += 1,
         }

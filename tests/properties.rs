@@ -15,7 +15,7 @@ use exposition::{check_scrape, own, read, series};
 use jitsiexporter::catalogue::{self, Kind, ROWS, Row, Unit};
 use jitsiexporter::cli::{self, Command};
 use jitsiexporter::family::Names::{self, Legacy, Standard};
-use jitsiexporter::family::{MAX_KEY, MAX_SIZES, MAX_UNKNOWN};
+use jitsiexporter::family::{MAX_KEY, MAX_KEYS, MAX_SIZES, MAX_UNKNOWN};
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use jitsiexporter::report::{Report, Value};
 use jitsiexporter::scrape::expose;
@@ -616,6 +616,8 @@ fn no_report_becomes_a_much_larger_answer() {
         members.pop();
         members
     };
+    // Members whose keys have four bytes.
+    let numbered = |number: usize| (0..number).map(|key| format!("\"{key:04}\":1")).collect::<Vec<_>>().join(",");
     let limit = jitsiexporter::bridge::MAX_BODY - 60;
     let nested =
         |length: usize| format!("{{\"threads\":1,\"{}\":{{{}}}}}", "k".repeat(length), members(limit - length));
@@ -629,7 +631,7 @@ fn no_report_becomes_a_much_larger_answer() {
             for format in [OpenMetrics, Text] {
                 let text = text(&body, names, format);
                 assert_eq!(sample(&text, "jitsi_threads"), Some("1"), "{}", &text[..200]);
-                let most = 4096 + MAX_UNKNOWN * (4 * MAX_KEY + 200);
+                let most = 4096 + 4 * MAX_KEYS + 200 * MAX_UNKNOWN;
                 assert!(text.len() <= most, "{} bytes of {}", text.len(), &body[..40]);
             }
         }
@@ -647,7 +649,15 @@ fn no_report_becomes_a_much_larger_answer() {
     let text = text(&self::report(&members), Standard, OpenMetrics);
     assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"));
     check_scrape(self::report(&members).as_bytes(), Standard);
+    let body = |number: usize| format!("{{\"{}\":{{{}}}}}", "k".repeat(MAX_KEY - 5), numbered(number));
+    let most = MAX_KEYS / MAX_KEY;
+    for (number, unexposed) in [(most, "0"), (most + 1, "1"), (most + 7, "7")] {
+        let text = self::text(&body(number), Standard, OpenMetrics);
+        assert_eq!(sample(&text, "jitsi_unexposed_values"), Some(unexposed), "{number}");
+        check_scrape(body(number).as_bytes(), Standard);
+    }
     // A current bridge is far from all of that.
+    assert!(CURRENT.len() * 10 < MAX_KEYS);
     assert!(Report::parse(CURRENT.as_bytes()).unwrap().iter().len() * 10 < MAX_UNKNOWN);
 }
 

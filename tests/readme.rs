@@ -92,5 +92,6 @@ fn figures_in_the_text_are_those_of_the_code() {
     assert!(readme.contains(&format!("All {} statistics", ROWS.len())));
     assert!(readme.contains(&format!("more than {} KiB", bridge::MAX_BODY / 1024)));
     assert!(readme.contains(&format!("more than {} bytes\n  and what comes after 2,048 unknown", family::MAX_KEY)));
-    assert_eq!(family::MAX_UNKNOWN, 2048);
+    assert!(readme.contains("unknown statistics or 64 KiB of their keys"));
+    assert_eq!((family::MAX_UNKNOWN, family::MAX_KEYS), (2048, 64 * 1024));
 }
