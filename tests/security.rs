@@ -119,6 +119,11 @@ fn there_is_no_unsafe_code() {
 }
 
 #[test]
+fn no_profile_makes_a_panic_the_end() {
+    assert!(!include_str!("../Cargo.toml").contains("abort"));
+}
+
+#[test]
 fn the_code_opens_one_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = ["", "bridge"].into_iter().flat_map(|part| fs::read_dir(folder.join(part)).unwrap());
