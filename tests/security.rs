@@ -105,6 +105,24 @@ fn a_line_of_the_log_is_one_line() {
 }
 
 #[test]
+fn clients_write_no_log() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    exporter.metrics();
+    for bytes in [
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: x\r\nConnection: close\r\n\r\n",
+        "GET /no/such/page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\u{16}\u{3}\u{1}\r\n\r\n",
+    ] {
+        exporter.send(bytes.as_bytes());
+    }
+    exporter.metrics();
+    assert_eq!(exporter.log().len(), 1, "{:#?}", exporter.log());
+}
+
+#[test]
 fn a_head_beyond_the_limit_is_refused() {
     let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
     for (length, status) in [(MAX_HEAD - 4096, 200), (MAX_HEAD + 4096, 431)] {
