@@ -64,17 +64,14 @@ impl Connector for Tcp {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Stream>, Error> {
         let deadline = Instant::now().checked_add(left(details.timeout)?);
         let deadline = deadline.ok_or(Error::Timeout(details.timeout.reason))?;
-        let port =
-            details.uri.port_u16().unwrap_or(if details.uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+        let port = port(details.uri);
         let host = details.uri.host().unwrap_or_default();
         let addresses = self.names.resolve(host, deadline).map_err(failed)?;
 
         let mut errors = Vec::new();
         for (address, others) in addresses.iter().zip((0..addresses.len()).rev()) {
             let address = SocketAddr::new(*address, port);
-            // An address that swallows packets must leave time to try the next.
-            let share =
-                deadline.saturating_duration_since(Instant::now()) / u32::try_from(others + 1).unwrap_or(u32::MAX);
+            let share = share(deadline.saturating_duration_since(Instant::now()), others);
             if share.is_zero() {
                 return Err(failed(FetchError::Timeout("connecting")));
             }
@@ -100,6 +97,16 @@ impl Connector for Tcp {
         }
         Err(failed(FetchError::Connect(errors.join(", "))))
     }
+}
+
+/// The port of a URL, or that of its scheme.
+fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 })
+}
+
+/// How long an address may take, which may be one that swallows packets, so that there is time to try the others as well.
+fn share(left: Duration, others: usize) -> Duration {
+    left / u32::try_from(others + 1).unwrap_or(u32::MAX)
 }
 
 fn failed(error: FetchError) -> Error {
@@ -335,6 +342,24 @@ mod tests {
             hanging.done.notify_all();
             assert_eq!(waiting.join().unwrap(), Ok(addresses.clone()));
         });
+    }
+
+    #[test]
+    fn ports_are_those_of_the_scheme() {
+        for (url, expected) in
+            [("http://jvb/", 80), ("https://jvb/", 443), ("http://jvb:443/", 443), ("https://jvb:80/", 80)]
+        {
+            assert_eq!(port(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn each_address_gets_its_share_of_what_is_left() {
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            (share(6 * second, 0), share(6 * second, 2), share(4 * second, 1)),
+            (6 * second, 2 * second, 2 * second)
+        );
     }
 
     #[test]
