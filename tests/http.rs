@@ -264,18 +264,23 @@ fn what_is_no_request_is_refused() {
     let bridge = FakeBridge::json(CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
     for (bytes, status) in [
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400),
-        ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\r\n\r\n".to_owned(), 400),
-        ("GET /metrics\r\n\r\n".to_owned(), 400),
-        (format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(2 << 20)), 431),
-        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2 << 20)), 431),
-        (format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000)), 431),
+        // hyper hangs up on it without a word.
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), None),
+        ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\r\n\r\n".to_owned(), Some("400")),
+        ("GET /metrics\r\n\r\n".to_owned(), Some("400")),
+        (format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000)), Some("431")),
     ] {
-        let answer = exporter.send(bytes.as_bytes());
-        // A client that is still sending when the answer comes may see a reset instead of it.
-        let text = String::from_utf8_lossy(&answer);
-        let refused = text.split(' ').nth(1).is_none_or(|own| own == status.to_string());
-        assert!(refused, "{:?}: {text}", &bytes[..20]);
+        let answer = String::from_utf8(exporter.send(bytes.as_bytes())).unwrap();
+        assert_eq!(answer.split(' ').nth(1), status, "{:?}: {answer}", &bytes[..20]);
+    }
+    // A client that is still sending when the answer comes may see a reset instead of it.
+    for head in ["GET /metrics HTTP/1.1\r\nX: ", "GET /"] {
+        let refused = (0..20).find_map(|_| {
+            let answer = exporter.send(format!("{head}{}", "x".repeat(2 << 20)).as_bytes());
+            Some(String::from_utf8(answer).unwrap()).filter(|answer| !answer.is_empty())
+        });
+        let answer = refused.expect("an answer");
+        assert_eq!(answer.split(' ').nth(1), Some("431"), "{head:?}: {answer}");
     }
     assert_eq!(bridge.hits(), 0);
     assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
