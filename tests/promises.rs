@@ -189,15 +189,35 @@ fn promise_4_a_newer_bridge_loses_nothing() {
 #[test]
 fn promise_5_the_answer_is_always_valid() {
     // A name that two statistics end in has one sample: the catalogue's, or the exporter's own, or the first of the unknown.
-    for (clash, name) in [
-        ("\"up\": 7", "jitsi_up"),
-        ("\"exporter_build_info\": 7, \"exporter_build\": 7", "jitsi_exporter_build_info"),
-        ("\"scrape_error\": 7", "jitsi_scrape_error"),
-        ("\"ice_failed\": 7, \"ice_failed_total\": 7, \"total_ice_failed\": 1", "jitsi_ice_failed_total"),
-        ("\"conference_sizes_bucket\": 7, \"conference_sizes\": [1]", "jitsi_conference_sizes_gcount"),
-        ("\"bridge\": 7, \"version\": \"x\"", "jitsi_bridge_info"),
-        ("\"a-b\": 7, \"a b\": 1, \"a_b\": 7", "jitsi_a_b"),
-        ("\"a\": {\"b\": 1}, \"a_b\": 7", "jitsi_a_b"),
+    // The one line of the name, in standard and in legacy names.
+    let build = concat!("jitsi_exporter_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
+    for (clash, standard, legacy) in [
+        ("\"up\": 7", "jitsi_up 1", "jitsi_up 1"),
+        ("\"exporter_build_info\": 7, \"exporter_build\": 7", build, build),
+        // There is no error, and nothing else of that name.
+        ("\"scrape_error\": 7", "jitsi_scrape_error", "jitsi_scrape_error"),
+        (
+            "\"ice_failed\": 7, \"ice_failed_total\": 7, \"total_ice_failed\": 1",
+            "jitsi_ice_failed_total 1",
+            "jitsi_total_ice_failed 1",
+        ),
+        (
+            "\"conference_sizes_bucket\": 7, \"conference_sizes\": [1]",
+            "jitsi_conference_sizes_bucket{le=\"+Inf\"} 1",
+            "jitsi_conference_sizes{conference_size=\"0\"} 1",
+        ),
+        (
+            "\"bridge\": 7, \"version\": \"x\"",
+            "jitsi_bridge_info{version=\"x\"} 1",
+            "jitsi_version_info{version=\"x\"} 1",
+        ),
+        (
+            "\"version_info\": 7, \"version\": \"x\"",
+            "jitsi_bridge_info{version=\"x\"} 1",
+            "jitsi_version_info{version=\"x\"} 1",
+        ),
+        ("\"a-b\": 7, \"a b\": 1, \"a_b\": 7", "jitsi_a_b 1", "jitsi_a_b 1"),
+        ("\"a\": {\"b\": 1}, \"a_b\": 7", "jitsi_a_b 1", "jitsi_a_b 1"),
     ] {
         for (names, format) in ALL {
             let text = text(&format!("{{{clash}}}"), names, format);
@@ -215,11 +235,11 @@ fn promise_5_the_answer_is_always_valid() {
             families.sort_unstable();
             families.dedup_by_key(|line| line.split(' ').next().unwrap());
             assert_eq!(families.len(), all, "{clash}\n{text}");
-            if names == Standard {
-                let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-                let sevens = lines.filter(|line| line.ends_with(" 7")).count();
-                assert_eq!(sevens, 0, "{clash}: the wrong one won\n{text}");
-            }
+            let right = if names == Standard { standard } else { legacy };
+            let name = |line: &str| line.split(['{', ' ']).next().map(str::to_owned);
+            let lines: Vec<_> = text.lines().filter(|line| name(line) == name(right)).collect();
+            let expected: Vec<_> = right.contains(' ').then_some(right).into_iter().collect();
+            assert_eq!(lines, expected, "{clash}: the wrong one won\n{text}");
         }
     }
     // Labels are escaped, help texts have nothing to escape.
