@@ -50,7 +50,8 @@ JOB = "jitsi"
 
 # How often the server scrapes here. Long enough for a silent bridge to be given up in time.
 INTERVAL = 4
-# How long all exporters may take to be scraped once, and how long the whole may take for each time a server is run.
+# How long all exporters may take until they have been scraped and were up, and how long the whole may take for each time
+# a server is run.
 PATIENCE = 30
 LIMIT = 80
 
@@ -59,14 +60,6 @@ PROTOCOLS = {None: "openmetrics", "OpenMetricsText1.0.0": "openmetrics", "Promet
 
 # What Prometheus adds to what it scrapes.
 ADDED = re.compile(r"up|scrape_(duration_seconds|samples_scraped|samples_post_metric_relabeling|series_added|timeout_seconds|\w+_bytes|sample_limit)")
-
-# Used as long as the README has no configuration of its own.
-STAND_IN = """
-scrape_configs:
-  - job_name: jitsi
-    static_configs:
-      - targets: [localhost:9700]
-"""
 
 
 class Failure(Exception):
@@ -163,8 +156,7 @@ def recommended():
     for block in blocks:
         if job_in(block):
             return textwrap.dedent(block)
-    print(f"!!! {README.name} HAS NO ```yaml BLOCK WITH job_name: {JOB}; A BUILT-IN CONFIGURATION IS USED", flush=True)
-    return STAND_IN
+    raise Failure(f"{README.name} has no ```yaml block with job_name: {JOB}")
 
 
 def job_in(text):
@@ -250,17 +242,30 @@ class Server:
             said = error.read().decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
             raise Failure(f"GET {url}: {error} {said}\n{self.log()[-2000:]}") from error
 
-    def wait_for_scrapes(self, fleet):
+    def targets(self):
+        """By address."""
+        return {t["discoveredLabels"]["__address__"]: t for t in self.get("targets", state="active")["activeTargets"]}
+
+    def wait_for_scrapes(self, fleet, until):
         """The targets by address, when each of the fleet has been scraped."""
-        until = time.monotonic() + PATIENCE
         while True:
-            targets = {t["discoveredLabels"]["__address__"]: t for t in self.get("targets", state="active")["activeTargets"]}
+            targets = self.targets()
             waiting = [e for e in fleet if targets.get(e.address, {}).get("health", "unknown") == "unknown"]
             if not waiting:
                 return targets
             if time.monotonic() > until:
                 raise Failure(f"not scraped after {PATIENCE} s: {', '.join(map(str, waiting))}\n{self.log()[-2000:]}")
             time.sleep(0.2)
+
+    def look(self, target, until):
+        """A target and its samples. If it is not up, the machine may have been busy: it is looked at again after a scrape."""
+        while True:
+            samples = self.get("query", query=selector(target["labels"]))["result"]
+            up = any(s["metric"]["__name__"] == "up" and s["value"][1] == "1" for s in samples)
+            if up and target["health"] == "up" or time.monotonic() > until:
+                return target, samples
+            time.sleep(INTERVAL)
+            target = self.targets()[target["discoveredLabels"]["__address__"]]
 
 
 def selector(labels):
@@ -270,19 +275,19 @@ def selector(labels):
 
 def check(server, fleet, form):
     """Everything that is not as it should be, and how much was looked at."""
-    targets = server.wait_for_scrapes(fleet)
+    until = time.monotonic() + PATIENCE
+    targets = server.wait_for_scrapes(fleet, until)
     problems, count = [], collections.Counter()
     if len(targets) != len(fleet):
         problems.append(f"the server has {len(targets)} targets, the fleet has {len(fleet)}")
+    looks = [server.look(targets[exporter.address], until) for exporter in fleet]
     metadata = collections.defaultdict(dict)
     for entry in server.get("targets/metadata", match_target=selector({"job": JOB})):
         metadata[entry["target"]["instance"]][entry["metric"]] = entry
-    for exporter in fleet:
-        target = targets[exporter.address]
+    for exporter, (target, samples) in zip(fleet, looks):
         before = len(problems)
         if target["health"] != "up":
             problems.append(f"is {target['health']} to the server: {target['lastError']}")
-        samples = server.get("query", query=selector(target["labels"]))["result"]
         check_samples(samples, target["labels"], exporter.expected, problems.append, count)
         check_metadata(metadata[target["labels"]["instance"]], exporter, form, problems.append, count)
         problems[before:] = [f"{exporter}: {problem}" for problem in problems[before:]]
