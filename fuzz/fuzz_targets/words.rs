@@ -59,12 +59,16 @@ fn url(line: &str) {
         let shown = match cli::parse(&typed, |_| None) {
             Ok(Command::Serve(config)) => format!("{} {config:?}", config.url.as_ref().expect("one was given")),
             Ok(other) => panic!("{typed:?} is {other:?}"),
-            Err(error) => error,
+            Err(error) => {
+                one_line(&error);
+                error
+            }
         };
         assert!(!shown.contains(SECRET), "{typed:?}: {shown}");
     }
     let environment = |name: &str| (name == "JITSIEXPORTER_URL").then(|| url.clone());
     if let Err(error) = cli::parse(&[], environment) {
+        one_line(&error);
         assert!(error.starts_with("JITSIEXPORTER_URL: ") && !error.contains(SECRET), "{error}");
     }
 }
@@ -88,6 +92,10 @@ fn command_line(lines: &[String]) {
             }
         }
         Ok(Command::Print(text)) => assert!(text.ends_with('\n')),
-        Err(error) => assert!(!error.trim().is_empty(), "no word about {typed:?}"),
+        Err(error) => one_line(&error),
     }
+}
+
+fn one_line(error: &str) {
+    assert!(!error.trim().is_empty() && !error.contains('\n'), "not one line: {error:?}");
 }
