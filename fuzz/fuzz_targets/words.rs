@@ -66,6 +66,13 @@ fn url(line: &str) {
         };
         assert!(!shown.contains(SECRET), "{typed:?}: {shown}");
     }
+    // Where it does not belong.
+    for option in ["", "--listen-address", "--timeout", "--max-scrapes", "--ca-file", "-host", "--demo"] {
+        let typed = if option.is_empty() { url.clone() } else { format!("{option}={url}") };
+        if let Err(error) = cli::parse(&[typed], |_| None) {
+            assert!(!error.contains(SECRET), "{error}");
+        }
+    }
     let environment = |name: &str| (name == "JITSIEXPORTER_URL").then(|| url.clone());
     if let Err(error) = cli::parse(&[], environment) {
         one_line(&error);
