@@ -370,12 +370,11 @@ impl Socket {
     }
 }
 
-/// A timeout of the socket is an error like any other here: the connection ends.
+/// Once more if a signal came between. A timeout is an error like any other here: the connection ends.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
             done => return done,
         }
     }

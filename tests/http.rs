@@ -136,6 +136,32 @@ fn a_permit_lives_as_long_as_the_fetch_although_the_client_has_gone() {
     assert!(after.is_some(), "the permit is lost");
 }
 
+/// A socket with a timeout gives an error when its process goes on after it was stopped (signal(7)), as by ctrl-z.
+#[test]
+fn a_process_that_was_stopped_goes_on_where_it_was() {
+    let (bridge, gate) = gated();
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "60"]);
+    let pause = || {
+        exporter.signal("STOP");
+        thread::sleep(Duration::from_millis(50));
+        exporter.signal("CONT");
+        thread::sleep(Duration::from_millis(50));
+    };
+    let mut stream = TcpStream::connect(exporter.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // While it waits for a request, for the rest of it, and for the bridge.
+    pause();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n").unwrap();
+    pause();
+    stream.write_all(b"Connection: close\r\n\r\n").unwrap();
+    wait_for_requests(&bridge, 1);
+    pause();
+    gate.store(true, Ordering::SeqCst);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(sample(&answer, "jitsi_up"), Some("1"), "{:?}", exporter.log());
+}
+
 #[test]
 fn a_stop_answers_what_is_in_flight_and_lets_nobody_wait() {
     for signal in ["TERM", "INT"] {
