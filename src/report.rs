@@ -6,7 +6,7 @@
 //! and the memory stays a small multiple of the body.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -389,13 +389,13 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// Text with what is none in hexadecimal, so that two keys that differ there stay two keys.
+/// Text, with a character of the private use area for each byte that is none: two keys that differ there stay two keys, and no
+/// name can hold such a character.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        // Writing to a String cannot fail.
-        let _ = chunk.invalid().iter().try_for_each(|byte| write!(text, "{}{byte:02x}", char::REPLACEMENT_CHARACTER));
+        text.extend(chunk.invalid().iter().filter_map(|&byte| char::from_u32(0xf700 + u32::from(byte))));
     }
     text
 }
