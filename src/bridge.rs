@@ -46,6 +46,9 @@ const MAX_IDLE: usize = 8;
 /// the bridge (Jetty) would close it, so that the two do not race.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
+/// The largest file of certificates that is read, in bytes: a device has no end. The public roots have 220 KB.
+const MAX_ROOTS: u64 = 4 << 20;
+
 /// Certificates that are trusted beside the public ones.
 #[derive(Clone, Debug)]
 pub struct Roots(Arc<Vec<Certificate<'static>>>);
@@ -55,9 +58,14 @@ impl Roots {
     ///
     /// # Errors
     ///
-    /// If it cannot be read or holds no certificate.
+    /// If it cannot be read, is larger than 4 MiB or holds no certificate.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let pem = std::fs::read(path).map_err(|error| transport::plain(&error))?;
+        let mut pem = Vec::new();
+        let file = std::fs::OpenOptions::new().read(true).open(path);
+        let read = file.and_then(|file| file.take(MAX_ROOTS + 1).read_to_end(&mut pem));
+        if read.map_err(|error| transport::plain(&error))? as u64 > MAX_ROOTS {
+            return Err(format!("it is larger than {} MiB", MAX_ROOTS >> 20));
+        }
         let mut roots = Vec::new();
         for item in parse_pem(&pem) {
             if let PemItem::Certificate(certificate) = item.map_err(|error| format!("not valid PEM: {error}"))? {

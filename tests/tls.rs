@@ -215,8 +215,9 @@ fn a_file_that_holds_no_certificate_is_a_usage_error() {
         ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be used: no such file or directory"),
         (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "it holds no PEM certificate"),
         ("/", "cannot be used: is a directory"),
+        ("/dev/zero", "it is larger than 4 MiB"),
     ] {
-        let output = command(&["--ca-file", file], &[]).output().unwrap();
+        let output = command(&["--once", "--ca-file", file], &[]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(complaint) && error.lines().count() == 1, "{error}");
