@@ -45,6 +45,7 @@ sys.dont_write_bytecode = True
 
 import expositions_odd
 import expositions_reading as reading
+from json_handler import JsonHandler
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
@@ -472,21 +473,13 @@ class Bridge(http.server.ThreadingHTTPServer):
     body = b"{}"
 
     def __init__(self):
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(JsonHandler):
             protocol_version = "HTTP/1.1"
             # Head and body in one packet, as a bridge sends them.
             wbufsize = 1 << 16
 
             def do_GET(self):
-                body = self.server.report(self.path)
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
+                self.answer(self.server.report(self.path))
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/colibri/stats"

@@ -36,7 +36,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+sys.dont_write_bytecode = True
+
+from json_handler import JsonHandler
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DASHBOARDS = ["deploy/grafana/jitsi-videobridge.json", "deploy/grafana/jitsi-fleet.json"]
@@ -111,7 +115,7 @@ def bridges(folder):
     return played
 
 
-class Bridge(BaseHTTPRequestHandler):
+class Bridge(JsonHandler):
     """Answers for every bridge, each under a path of its own."""
 
     protocol_version = "HTTP/1.1"
@@ -121,14 +125,7 @@ class Bridge(BaseHTTPRequestHandler):
         bridge = self.bridges.get(urllib.parse.unquote(self.path.strip("/").split("/")[0]))
         status = bridge["status"] if bridge else 404
         body = b"" if not bridge else bridge["body"] or report(bridge, time.monotonic() - START)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(body, status)
 
 
 class Server(ThreadingHTTPServer):

@@ -23,6 +23,10 @@ import threading
 import time
 import urllib.request
 
+sys.dont_write_bytecode = True
+
+from json_handler import JsonHandler
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MAX_IMAGE = 4_000_000
 MAX_BINARY = 3_000_000
@@ -89,17 +93,10 @@ def unpack(archive, directory):
     return root, config, size
 
 
-class Bridge(http.server.BaseHTTPRequestHandler):
+class Bridge(JsonHandler):
     def do_GET(self):
         body = (ROOT / "fixtures/2026-08-head.json").read_bytes()
-        self.send_response(200 if self.path == "/colibri/stats" else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(body, 200 if self.path == "/colibri/stats" else 404)
 
 
 def get(url):

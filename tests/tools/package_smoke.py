@@ -23,6 +23,10 @@ import threading
 import time
 import urllib.request
 
+sys.dont_write_bytecode = True
+
+from json_handler import JsonHandler
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORT = (ROOT / "fixtures/2026-08-head.json").read_bytes()
 # Emulated programs start slowly, on a machine that compiles at the same time in particular.
@@ -39,19 +43,12 @@ def check(good, what):
     print(f"smoke: {what}", flush=True)
 
 
-class Bridge(http.server.BaseHTTPRequestHandler):
+class Bridge(JsonHandler):
     """A bridge that answers with one report."""
 
     def do_GET(self):
         found = self.path == "/colibri/stats"
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(REPORT) if found else 0))
-        self.end_headers()
-        self.wfile.write(REPORT if found else b"")
-
-    def log_message(self, *_):
-        pass
+        self.answer(REPORT if found else b"", 200 if found else 404)
 
 
 class Server(http.server.ThreadingHTTPServer):
