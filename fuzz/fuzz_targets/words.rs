@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let lines: Vec<_> = text.split('\n').map(str::to_owned).collect();
     timeout(&lines[0]);
     url(&lines[0]);
-    // A file of certificates that is a device has no end.
+    // A file of certificates that is a device may keep it waiting.
     if !text.contains("/dev") && !text.contains("/proc") {
         command_line(&lines);
     }
