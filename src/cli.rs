@@ -6,7 +6,7 @@
 //! environment comes after it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FlagInfoKind, FromArgs};
@@ -54,6 +54,11 @@ struct Args {
     /// name the metrics jitsi_<key> and leave their values alone, as older exporters do [JITSIEXPORTER_LEGACY_NAMES]
     #[argh(switch)]
     legacy_names: bool,
+
+    /// TLS, client certificates and passwords for the listener, in the format of Prometheus' exporter-toolkit
+    /// [JITSIEXPORTER_WEB_CONFIG_FILE]
+    #[argh(option, arg_name = "file")]
+    web_config_file: Option<String>,
 
     /// print one scrape as text 0.0.4 and exit, 1 if the bridge is not up [JITSIEXPORTER_ONCE]
     #[argh(switch)]
@@ -106,6 +111,8 @@ pub struct Config {
     pub max_scrapes: usize,
     /// Certificates to trust beside the public ones.
     pub roots: Option<Roots>,
+    /// TLS, client certificates and passwords for the listener, as in exporter-toolkit.
+    pub web_config_file: Option<PathBuf>,
     /// What was typed that chose legacy names, if they were chosen.
     pub legacy_names_by: Option<String>,
     /// Options of the older exporters that were typed and do nothing here.
@@ -268,7 +275,9 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
 
     let legacy_names_by = args.legacy_names.then(|| launch.source("--legacy-names").to_owned());
     let timeout = Duration::from_secs_f64(seconds);
-    let config = Config { url, listen, timeout, max_scrapes, roots, legacy_names_by, ignored: launch.ignored };
+    let web_config_file = args.web_config_file.map(PathBuf::from);
+    let ignored = launch.ignored;
+    let config = Config { url, listen, timeout, max_scrapes, roots, web_config_file, legacy_names_by, ignored };
     Ok(if args.once { Command::Once(config) } else { Command::Serve(config) })
 }
 
@@ -352,13 +361,14 @@ enum Replaced {
     IgnoredSwitch,
 }
 
-/// The options that only the older exporters have. All but `-web.listen-address`, which most exporters know, imply legacy
-/// names.
+/// Options that other exporters have. Those of the older Jitsi exporters imply legacy names; those that all Prometheus
+/// exporters share (`-web.*`) imply nothing.
 fn replaced(name: &str) -> Option<Replaced> {
     Some(match name {
         // prometheus-jitsi-meet-exporter
         "videobridge-url" => Replaced::Same("--url"),
         "web.listen-address" => Replaced::Same("--listen-address"),
+        "web.config.file" => Replaced::Same("--web-config-file"),
         // jitsiexporter (Go)
         "host" => Replaced::Host,
         "port" => Replaced::Port,
@@ -406,7 +416,7 @@ fn rewrite(typed: &[String]) -> Result<Launch, String> {
             (None, on?)
         };
 
-        if old.is_some() && bare != "web.listen-address" {
+        if old.is_some() && !bare.starts_with("web.") {
             legacy = Some(option.to_owned());
         }
         match (own, old) {

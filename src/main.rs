@@ -92,6 +92,9 @@ fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
 }
 
 fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
+    if let Some(file) = &config.web_config_file {
+        return Err(format!("--web-config-file {}: not supported yet", file.display()));
+    }
     let listeners = bind(&config.listen).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());

@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command as Process;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ fn every_option_in_every_spelling() {
     assert_eq!(config("--legacy-names", &[]).names(), Legacy);
     assert_eq!(config("-legacy-names=true", &[]).names(), Legacy);
     assert_eq!(config("--legacy-names=false", &[]).names(), Standard);
+    for spelling in ["--web-config-file web.yml", "--web.config.file=web.yml", "-web.config.file web.yml"] {
+        let config = config(spelling, &[]);
+        assert_eq!((config.web_config_file.as_deref(), config.names()), (Some(Path::new("web.yml")), Standard));
+    }
     assert!(config("--demo", &[]).url.is_none());
     assert!(matches!(read("--once", &[]), Ok(Command::Once(_))));
 }
@@ -75,12 +80,14 @@ fn every_option_has_an_environment_variable_and_the_command_line_wins() {
         ("JITSIEXPORTER_TIMEOUT", "1"),
         ("JITSIEXPORTER_MAX_SCRAPES", "1"),
         ("JITSIEXPORTER_LEGACY_NAMES", "yes"),
+        ("JITSIEXPORTER_WEB_CONFIG_FILE", "/etc/web.yml"),
     ];
     let from_environment = config("", &all);
     assert_eq!(from_environment.url.as_ref().unwrap().to_string(), "http://env:1/x");
     assert_eq!(from_environment.listen.to_string(), ":1");
     assert_eq!((from_environment.timeout, from_environment.max_scrapes), (Duration::from_secs(1), 1));
     assert_eq!(from_environment.names(), Legacy);
+    assert_eq!(from_environment.web_config_file.as_deref(), Some(Path::new("/etc/web.yml")));
     assert_eq!(from_environment.legacy_names_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
     let typed = config("--url http://typed --listen-address :2 --timeout 2 --max-scrapes 2 --legacy-names=false", &all);
     assert_eq!(typed.url.as_ref().unwrap().to_string(), "http://typed/colibri/stats");

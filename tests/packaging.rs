@@ -257,7 +257,7 @@ fn the_option_file_without_its_marks_is_the_default() {
 
 /// Which options want the name of a file.
 fn is_file(option: &OptionInfo) -> bool {
-    option.value.as_deref() == Some("pem")
+    matches!(option.value.as_deref(), Some("pem" | "file"))
 }
 
 fn bash() -> String {

@@ -3,9 +3,9 @@ _jitsiexporter() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     case $previous in
-        --ca-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+        --ca-file|--web-config-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
         --url|--listen-address|--timeout|--max-scrapes) ;;
-        *) mapfile -t COMPREPLY < <(compgen -W "--help --url --listen-address --timeout --max-scrapes --ca-file --legacy-names --once --demo --version" -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "--help --url --listen-address --timeout --max-scrapes --ca-file --legacy-names --web-config-file --once --demo --version" -- "$current") ;;
     esac
 }
 complete -o filenames -F _jitsiexporter jitsiexporter
