@@ -5,7 +5,6 @@
 //! of them, so `rewrite` turns what was typed into what argh takes. What a command line implies counts as typed; the
 //! environment comes after it.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 use crate::bridge::{BridgeUrl, Roots, quoted};
 use crate::family::Names;
 use crate::http::MAX_CONNECTIONS;
+use crate::listen::Listen;
 
 /// Prometheus exporter for the Jitsi Videobridge. Each GET of /metrics asks the bridge once and answers with everything it
 /// said.
@@ -127,41 +127,6 @@ impl Config {
     }
 }
 
-/// An address to listen on; without a host it is every interface, v4 and v6.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// A name or an address, without brackets.
-    pub host: Option<String>,
-    /// 0 lets the system choose.
-    pub port: u16,
-}
-
-impl Listen {
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "is not host:port or :port".to_owned();
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().map_err(|_| wrong())?;
-        let host = match host.strip_prefix('[') {
-            Some(host) => host.strip_suffix(']').ok_or_else(wrong)?,
-            None if host.contains(':') => return Err("needs brackets around an IPv6 address".to_owned()),
-            None => host,
-        };
-        if host.contains(['[', ']', '/', '@']) {
-            return Err(wrong());
-        }
-        Ok(Self { host: (!host.is_empty()).then(|| host.to_owned()), port })
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
-            host => write!(f, "{}:{}", host.as_deref().unwrap_or_default(), self.port),
-        }
-    }
-}
-
 /// One option, for whoever writes about them: the man page, the README, the shells' completions.
 #[derive(Clone, Debug)]
 pub struct OptionInfo {
@@ -260,7 +225,7 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
         ),
     };
     let listen = args.listen_address.as_deref().unwrap_or(DEFAULT_LISTEN);
-    let listen = Listen::parse(listen).map_err(|what| wrong("--listen-address", listen, &what))?;
+    let listen = listen.parse().map_err(|what| wrong("--listen-address", listen, what))?;
     let timeout = args.timeout.as_deref().unwrap_or(DEFAULT_TIMEOUT);
     let seconds = timeout.parse().ok().filter(|seconds| (0.001..=MAX_TIMEOUT).contains(seconds));
     let seconds =

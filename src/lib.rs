@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  main ── cli                  what was typed -> Config
+//!    │     listen               an address -> its sockets
 //!    │
 //!   http                        listeners, connections, graceful stop (hyper); a thread for each connection
 //!    │  Request, Reply
@@ -36,6 +37,7 @@ pub mod exporter;
 pub mod family;
 pub mod format;
 pub mod http;
+pub mod listen;
 pub mod log;
 pub mod render;
 pub mod report;

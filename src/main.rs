@@ -1,13 +1,13 @@
 //! Wires arguments, listener, signals and exit code; everything else is in the library.
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jitsiexporter::bridge::{Bridge, BridgeUrl};
-use jitsiexporter::cli::{self, Command, Config, Listen, VERSION};
+use jitsiexporter::cli::{self, Command, Config, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
 use jitsiexporter::format::Format;
@@ -95,7 +95,7 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     if let Some(file) = &config.web_config_file {
         return Err(format!("--web-config-file {}: not supported yet", file.display()));
     }
-    let listeners = bind(&config.listen).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let listeners = config.listen.bind().map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
@@ -127,21 +127,4 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     served.map_err(|error| format!("cannot serve: {error}"))?;
     log::line(format_args!("stopped"));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Binds the address; every interface means v6 and v4. Usually one socket does for both, unless the system keeps them apart
-/// (`net.ipv6.bindv6only`) or has no v6.
-fn bind(listen: &Listen) -> std::io::Result<Vec<TcpListener>> {
-    if let Some(host) = &listen.host {
-        let addresses: Vec<SocketAddr> = (&**host, listen.port).to_socket_addrs()?.collect();
-        return Ok(vec![TcpListener::bind(&*addresses)?]);
-    }
-    let any = |address: IpAddr, port| TcpListener::bind((address, port));
-    let Ok(v6) = any(Ipv6Addr::UNSPECIFIED.into(), listen.port) else {
-        return Ok(vec![any(Ipv4Addr::UNSPECIFIED.into(), listen.port)?]);
-    };
-    let port = v6.local_addr()?.port();
-    // In use: by the first socket, which takes v4 as well.
-    let v4 = any(Ipv4Addr::UNSPECIFIED.into(), port).ok();
-    Ok([Some(v6), v4].into_iter().flatten().collect())
 }
