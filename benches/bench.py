@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Measures the exporter beside nginx as a plain reverse proxy, and beside other exporters if there are any, and prints one
-table in Markdown with the goals. Needs nginx and wrk. All traffic stays on the loopback.
+"""Measures the released program beside nginx as a plain reverse proxy, a glibc build and other exporters, and prints a table in
+Markdown, as it stands in docs/speed.md. Needs nginx and wrk. All traffic stays on the loopback.
 
-    BINARY=path     measure this program instead of building the release
+The program is the one in the release archive in dist/. If the archive is missing or of another commit, deploy/dist.sh makes it.
+
     PEER="/path/to/exporter -videobridge-url {url} -web.listen-address {addr}"
-                    another exporter; PEER2 and so on are further ones. The goals are held against PEER
-    ROUNDS=3        rounds; every round measures everything, so that a busy moment of the machine hits all alike
-    SECONDS=3       length of one measurement
-    STARTS=10       how often each program is started to see when it first answers
-    PACED=10        how many scrapes are made at one a second
-
-A goal that is not met is no error: times depend on the machine and on what else runs there.
+                    another exporter; PEER2 and so on add more. The table has the ratio to PEER
+    BINARY=path     measure this program instead of the released one
+    GLIBC=path      the glibc build; without it, cargo builds it. GLIBC=no leaves the column out
+    ROUNDS=7        rounds; every round measures everything, so that a busy moment of the machine affects all alike
+    SECONDS=1       length of one measurement
+    STARTS=10       how often each program is started to time its first answer
+    PACED=20        number of scrapes at a rate of one a second
 """
 
 import contextlib
@@ -27,6 +28,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -34,13 +36,8 @@ sys.dont_write_bytecode = True
 from report import CURRENT, ROOT, enlarged  # noqa: E402
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
-TEXT = "text/plain; version=0.0.4"
 
 ONE, MANY = 1, 8  # clients
-
-# The limits of a small sidecar: CPU time for each second, and bytes.
-SIDECAR_CPU = 20e-3
-SIDECAR_MEMORY = 32 * 2**20
 
 NGINX = """\
 daemon off;
@@ -70,7 +67,7 @@ PROXY = """\
     server {{
         listen 127.0.0.1:{port};
         location = /metrics {{
-            proxy_pass http://bridge/colibri/stats;
+            proxy_pass http://bridge{path};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
         }}
@@ -98,7 +95,7 @@ def setting(name, default):
 
 
 def find(program, package):
-    # Debian has nginx where only root looks.
+    # Debian installs nginx in a folder that only root's PATH has.
     path = shutil.which(program, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
     if not path:
         raise Failure(f"{program} is not installed: apt-get install {package}")
@@ -106,7 +103,7 @@ def find(program, package):
 
 
 class Children:
-    """The processes of this run. None is left when it ends, whatever ended it."""
+    """The processes of this run. All of them are stopped when it ends, also when it fails or is interrupted."""
 
     SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
@@ -124,7 +121,7 @@ class Children:
         for each in self.SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         self.signal = signal.Signals(signum).name
-        # A process that is just being started would not be known yet, and would stay.
+        # A process that is being started is not in the list yet, and would be left running.
         if not self.starting:
             raise KeyboardInterrupt(self.signal)
 
@@ -149,6 +146,14 @@ class Children:
         if process.returncode:
             raise Failure(f"{shlex.join(map(str, command))} ended with {process.returncode}:\n{text}")
         return text
+
+    def build(self, command):
+        """Runs a build in the repository; its progress goes to standard error."""
+        say(shlex.join(map(str, command)))
+        process = self.start(command, cwd=ROOT, stdout=sys.stderr)
+        if process.wait():
+            raise Failure("the build failed")
+        self.running.remove(process)
 
     def stop(self, process):
         process.terminate()
@@ -175,7 +180,7 @@ def free_port():
 
 
 def wait_for(port, process, name):
-    """Waits until somebody listens."""
+    """Waits until the port accepts connections."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -188,15 +193,13 @@ def wait_for(port, process, name):
 
 @dataclasses.dataclass
 class Program:
-    """A program that answers scrapes: how to start it, and its process once that has been done."""
+    """A program that answers scrapes: how to start it, and its process once it runs."""
 
     name: str
-    command: list  # {port} is to be filled in
+    command: list  # with {port} in it
     directory: pathlib.Path
-    binary: pathlib.Path = None
     port: int = 0
     process: subprocess.Popen = None
-    memory: dict = dataclasses.field(default_factory=dict)
 
     def start(self, children, wait=True):
         self.port = free_port()
@@ -209,38 +212,15 @@ class Program:
         if wait:
             wait_for(self.port, self.process, self.name)
 
-    def status(self, field):
+    def memory(self, field):
         """A field of /proc/PID/status in bytes."""
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
     def cpu(self):
-        """Seconds of CPU since the start, in steps of a clock tick."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def fine_cpu(self):
-        """The same to the nanosecond, of the threads that are alive."""
-        threads = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
-
-
-@dataclasses.dataclass
-class Subject:
-    """What one measurement is of: a program, asked in one way."""
-
-    label: str
-    program: Program
-    accept: str = ""
-    rounds: dict = dataclasses.field(default_factory=dict)  # number of clients -> [Measurement]
-
-    def median(self, clients, field):
-        return statistics.median(getattr(one, field) for one in self.rounds[clients])
-
-    def ratio(self, other, clients, field):
-        """To another subject: the median of the ratios within each round."""
-        pairs = zip(self.rounds[clients], other.rounds[clients])
-        return statistics.median(getattr(mine, field) / getattr(its, field) for mine, its in pairs)
+        """Seconds of CPU since the start, of all threads, those that have ended included."""
+        # clock_getcpuclockid(3), which Python does not have: the clock of a process is its complement and CPUCLOCK_SCHED.
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
 
 @dataclasses.dataclass
@@ -251,62 +231,78 @@ class Measurement:
     rate: float
 
 
-def measure(children, wrk, subject, clients, seconds):
-    program = subject.program
+@dataclasses.dataclass
+class Column:
+    """A column of the table: a program in front of a bridge, and once more in front of one with a large report."""
+
+    label: str
+    program: Program
+    large: Program
+    binary: pathlib.Path = None  # the file whose size is told
+    accept: str = ""
+    rounds: dict = dataclasses.field(default_factory=dict)  # name of a load -> [Measurement]
+    figures: dict = dataclasses.field(default_factory=dict)  # everything that is not measured in rounds
+
+
+def ratio(mine, other, load, field):
+    """The median of the ratios within each round."""
+    pairs = zip(mine.rounds[load], other.rounds[load])
+    return statistics.median(getattr(one, field) / getattr(two, field) for one, two in pairs)
+
+
+def measure(children, wrk, column, program, clients, seconds):
     command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--latency"]
-    if subject.accept:
-        command += ["-H", f"Accept: {subject.accept}"]
+    if column.accept:
+        command += ["-H", f"Accept: {column.accept}"]
     before = program.cpu()
     text = children.output([*command, f"http://127.0.0.1:{program.port}/metrics"])
     cpu = program.cpu() - before
     if "Socket errors" in text or "Non-2xx" in text:
-        raise Failure(f"{subject.label}: not every scrape was answered:\n{text}")
+        raise Failure(f"{column.label}: not every scrape was answered:\n{text}")
     units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
     latency = {share: float(number) * units[unit]
                for share, number, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)}
     requests, elapsed, unit = re.search(r"(\d+) requests in ([\d.]+)(ms|s)", text).groups()
     requests, elapsed = int(requests), float(elapsed) * units[unit]
     if not requests:
-        raise Failure(f"{subject.label}: no scrape was answered")
+        raise Failure(f"{column.label}: no scrape was answered")
     return Measurement(latency["50"], latency["99"], cpu / requests, requests / elapsed)
 
 
-def scrape(connection, subject):
-    connection.request("GET", "/metrics", headers={"Accept": subject.accept} if subject.accept else {})
+def scrape(connection, column):
+    connection.request("GET", "/metrics", headers={"Accept": column.accept} if column.accept else {})
     answer = connection.getresponse()
     body = answer.read()
     if answer.status != 200:
-        raise Failure(f"{subject.label}: status {answer.status}")
+        raise Failure(f"{column.label}: status {answer.status}")
     return answer, body
 
 
-def check(subject, families=0):
-    """One scrape, and whether it is what is to be measured."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", subject.program.port, timeout=10)) as connection:
-        answer, body = scrape(connection, subject)
-    if families:
-        kind = subject.accept.partition(";")[0]
+def check(column, program, families):
+    """One scrape, and whether it is a complete one."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", program.port, timeout=10)) as connection:
+        answer, body = scrape(connection, column)
+    if column.accept:
+        kind = column.accept.partition(";")[0]
         if b"\njitsi_up 1\n" not in body or body.count(b"# TYPE ") < families \
                 or not answer.getheader("Content-Type", "").startswith(kind):
-            raise Failure(f"{subject.label}: not the answer that was to be measured:\n{body[:500].decode()}")
+            raise Failure(f"{column.label}: not a complete scrape:\n{body[:500].decode()}")
 
 
-def paced(subjects, count):
-    """CPU of a scrape when there is one in a second: nothing is warm then, and a connection is kept as Prometheus keeps it."""
-    connections = [http.client.HTTPConnection("127.0.0.1", subject.program.port, timeout=10) for subject in subjects]
+def paced(columns, count):
+    """CPU of a scrape at one a second: the caches are cold then. The connection is kept, as Prometheus keeps it."""
+    connections = [http.client.HTTPConnection("127.0.0.1", column.program.port, timeout=10) for column in columns]
     try:
-        for connection, subject in zip(connections, subjects):
-            scrape(connection, subject)
-        before = [subject.program.fine_cpu() for subject in subjects]
+        for connection, column in zip(connections, columns):
+            scrape(connection, column)
+        before = [column.program.cpu() for column in columns]
         for _ in range(count):
             time.sleep(1)
-            for connection, subject in zip(connections, subjects):
-                scrape(connection, subject)
+            for connection, column in zip(connections, columns):
+                scrape(connection, column)
         time.sleep(0.01)
-        spent = [subject.program.fine_cpu() - start for subject, start in zip(subjects, before)]
-        return [seconds / count for seconds in spent]
-    except OSError:  # a kernel without schedstat
-        return [None] * len(subjects)
+        for column, start in zip(columns, before):
+            column.figures["paced"] = (column.program.cpu() - start) / count
     finally:
         for connection in connections:
             connection.close()
@@ -340,7 +336,7 @@ def first_answer(children, program):
 
 
 def nginx(executable, directory, further):
-    """nginx as one process, all of whose files lie in the directory."""
+    """nginx as one process that keeps all its files in the directory."""
     directory.mkdir()
     compiled = subprocess.run([executable, "-V"], capture_output=True, text=True).stderr
     paths = [f"    {module}_temp_path {directory}/{module};" for module in ("fastcgi", "uwsgi", "scgi")
@@ -350,33 +346,55 @@ def nginx(executable, directory, further):
     return [executable, "-p", str(directory), "-c", str(directory / "nginx.conf")]
 
 
-def build(children):
-    cargo = find("cargo", "cargo (or https://rustup.rs)")
-    say("cargo build --release")
-    process = children.start([cargo, "build", "--release", "--quiet"], cwd=ROOT)
-    if process.wait():
-        raise Failure("the build failed")
-    children.running.remove(process)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    return ROOT / target / "release" / "jitsiexporter"
+def released(children, directory):
+    """The program out of the release archive for this machine."""
+    version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+    folder = f"jitsiexporter_{version}_linux_{platform.machine()}"
+    archive = ROOT / "dist" / f"{folder}.tar.gz"
+
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def unpack():
+        with tarfile.open(archive) as files:
+            files.extract(f"{folder}/jitsiexporter", directory, filter="data")
+        return directory / folder / "jitsiexporter"
+
+    commit = git("rev-parse", "HEAD")[:12]
+    if archive.exists() and not git("status", "--porcelain"):
+        binary = unpack()
+        if f"({commit})" in children.output([str(binary), "--version"]):
+            return binary
+    children.build(["deploy/dist.sh", platform.machine()])
+    return unpack()
 
 
-def peers(environment, url, directory):
-    """The programs of PEER, PEER2, ..."""
+def glibc(children):
+    """The program as cargo builds it on a system with glibc, or none."""
+    given = os.environ.get("GLIBC")
+    if given:
+        return None if given == "no" else executable(given)
+    children.build([find("cargo", "cargo (or https://rustup.rs)"), "build", "--release", "--quiet"])
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "jitsiexporter"
+
+
+def executable(name):
+    path = shutil.which(name)
+    if not path:
+        raise Failure(f"{name} is not a program")
+    return pathlib.Path(path).resolve()
+
+
+def peers(environment):
+    """The commands of PEER, PEER2, ..."""
     for variable in sorted(name for name in environment if re.fullmatch(r"PEER\d*", name)):
         words = shlex.split(environment[variable])
         if not words:
             continue
         if "{addr}" not in environment[variable] or "{url}" not in environment[variable]:
             raise Failure(f"{variable} has no {{url}} or no {{addr}} in it")
-        words = [word.replace("{url}", url).replace("{addr}", "127.0.0.1:{port}") for word in words]
-        binary = shutil.which(words[0])
-        if not binary:
-            raise Failure(f"{variable}: there is no program {words[0]}")
-        place = directory / variable
-        place.mkdir()
-        binary = pathlib.Path(binary).resolve()
-        yield Program(pathlib.Path(words[0]).name, [str(binary), *words[1:]], place, binary)
+        words = [word.replace("{addr}", "127.0.0.1:{port}") for word in words]
+        yield variable, executable(words[0]), words[1:]
 
 
 def microseconds(seconds):
@@ -395,83 +413,51 @@ def per_second(rate):
     return f"{rate:,.0f}"
 
 
-@dataclasses.dataclass
-class Results:
-    proxy: Subject
-    main: Subject
-    peers: list
-    variants: list
-    large: Subject
-    starts: dict  # name of a program -> seconds
-    paced: dict  # name of a program -> seconds of CPU, or None
+# The loads, by name: the program of a column that gets it, and the number of clients.
+LOADS = {
+    "one": (lambda column: column.program, ONE),
+    "many": (lambda column: column.program, MANY),
+    "large": (lambda column: column.large, ONE),
+}
 
-    def rows(self):
-        """The rows of the table: what, the values of the columns, what is held against a goal, and whether it is met."""
-        columns = [self.proxy, self.main, *self.peers]
-        peer = self.peers[0] if self.peers else None
+# What a row says, how its values are written, and where they come from: a load and a field of its measurements, or a figure.
+ROWS = [
+    ("p50 of a scrape, one client", microseconds, ("one", "p50")),
+    ("p99 of a scrape, one client", microseconds, ("one", "p99")),
+    ("CPU per scrape, one client", microseconds, ("one", "cpu")),
+    ("CPU per scrape, one scrape a second", microseconds, "paced"),
+    (f"scrapes per second, {MANY} clients", per_second, ("many", "rate")),
+    (f"CPU per scrape, {MANY} clients", microseconds, ("many", "cpu")),
+    ("p50, report ten times as large", microseconds, ("large", "p50")),
+    ("CPU per scrape, report ten times as large", microseconds, ("large", "cpu")),
+    ("resident memory, idle", megabytes, "idle"),
+    ("resident memory, after the load", megabytes, "load"),
+    ("resident memory, peak", megabytes, "peak"),
+    ("start to first answer", milliseconds, "start"),
+    ("binary", megabytes, "size"),
+]
 
-        def row(what, write, value, *goals):
-            return what, [write(value(column)) if value(column) is not None else "" for column in columns], goals
 
-        def at_most(goal, other, field, clients=ONE):
-            ratio = self.main.ratio(other, clients, field)
-            return f"at most {goal} of {other.label}", f"{ratio:.2f}", ratio <= goal
+def table(columns, main, others):
+    """The rows, with the ratio of the main column to each of some others."""
+    def value(column, source):
+        if isinstance(source, str):
+            return column.figures.get(source)
+        load, field = source
+        return statistics.median(getattr(one, field) for one in column.rounds[load])
 
-        def limit(goal, write, value):
-            return f"at most {write(goal)}", write(value), value <= goal
+    def compared(other, source):
+        if not isinstance(source, str):
+            return f"{ratio(main, other, *source):.2f}"
+        mine, its = value(main, source), value(other, source)
+        return f"{mine / its:.2f}" if mine and its else ""
 
-        against_peer = lambda goal, field: [at_most(goal, peer, field)] if peer else []
-        memory = lambda when: lambda column: column.program.memory[when]
-        own = self.main.program
-        yield row("p50, one client", microseconds, lambda column: column.median(ONE, "p50"),
-                  *against_peer(0.5, "p50"), at_most(1.5, self.proxy, "p50"))
-        yield row("p99, one client", microseconds, lambda column: column.median(ONE, "p99"))
-        yield row("CPU per scrape, one client", microseconds, lambda column: column.median(ONE, "cpu"),
-                  *against_peer(0.33, "cpu"))
-        yield row("CPU per scrape, one scrape a second", microseconds, lambda column: self.paced[column.program.name])
-        ratio = self.main.ratio(peer, MANY, "rate") if peer else None
-        yield row(f"scrapes per second, {MANY} clients", per_second, lambda column: column.median(MANY, "rate"),
-                  *([(f"at least 2.5 of {peer.label}", f"{ratio:.2f}", ratio >= 2.5)] if peer else []))
-        yield row("resident memory, idle", megabytes, memory("idle"), limit(3e6, megabytes, own.memory["idle"]))
-        yield row("resident memory, after the first scrape", megabytes, memory("first"))
-        yield row("resident memory, after the load", megabytes, memory("load"),
-                  limit(5e6, megabytes, own.memory["load"]))
-        yield row("of that, anonymous (not pages of files)", megabytes, memory("anonymous"))
-        yield row("resident memory, peak", megabytes, memory("peak"))
-        size = lambda column: column.program.binary.stat().st_size if column.program.binary else None
-        yield row("binary", megabytes, size, limit(3e6, megabytes, size(self.main)))
-        start = lambda column: self.starts.get(column.program.name)
-        yield row("start to first answer", milliseconds, start, limit(10e-3, milliseconds, start(self.main)))
-
-        def variant(what, write, value, subject, *goals):
-            return what, ["", write(value(subject)), *[""] * len(self.peers)], goals
-
-        p50 = lambda subject: subject.median(ONE, "p50")
-        cpu = lambda subject: subject.median(ONE, "cpu")
-        for subject in self.variants:
-            yield variant(f"p50, {subject.label}", microseconds, p50, subject)
-            yield variant(f"CPU per scrape, {subject.label}", microseconds, cpu, subject)
-        ratio = self.large.ratio(self.main, ONE, "p50")
-        yield variant(f"p50, {self.large.label}", microseconds, p50, self.large,
-                      ("at most 10 times the p50", f"{ratio:.1f}", ratio <= 10))
-        yield variant(f"CPU per scrape, {self.large.label}", microseconds, cpu, self.large)
-
-    def print(self):
-        names = [self.proxy.label, self.main.label, *[peer.label for peer in self.peers]]
-        print("| | " + " | ".join(names) + " | goal | here | met |")
-        print("|---|" + "---:|" * len(names) + "---|---:|---|")
-        for what, values, goals in self.rows():
-            goal, here, met = [" <br> ".join(column) for column in zip(
-                *[(goal, here, "yes" if met else "no") for goal, here, met in goals])] or ["", "", ""]
-            print("| " + " | ".join([what, *values, goal, here, met]) + " |")
-
-    def print_sidecar(self):
-        warm = self.main.median(ONE, "cpu")
-        cost = self.paced[self.main.program.name] or warm
-        peak = self.main.program.memory["peak"]
-        print(f"A scrape a second takes {microseconds(cost)} of CPU each second, {cost / SIDECAR_CPU:.1%} of a limit of 20m; "
-              f"that limit allows {SIDECAR_CPU / warm:,.0f} scrapes a second. "
-              f"The peak of memory is {peak / SIDECAR_MEMORY:.0%} of 32 MiB.")
+    yield ["", *[column.label for column in columns], *[f"to {other.label}" for other in others]]
+    yield ["---"] + ["---:"] * (len(columns) + len(others))
+    for what, write, source in ROWS:
+        values = [value(column, source) for column in columns]
+        cells = [write(number) if number is not None else "" for number in values]
+        yield [what, *cells, *[compared(other, source) for other in others]]
 
 
 def machine():
@@ -479,103 +465,93 @@ def machine():
     model = re.search(r"^(?:model name|Model|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    return (f"{model[1] if model else 'unknown processor'}, {cores} cores, {platform.system()} {platform.release()} "
-            f"{platform.machine()}, load {load:.1f} before the run")
+    return (f"{model[1] if model else 'unknown processor'}, {cores} cores, {platform.system()} {platform.machine()}, "
+            f"load {load:.1f} before the run")
 
 
 def run(children, directory):
-    rounds, seconds = setting("ROUNDS", 3), setting("SECONDS", 3)
-    starts, pace = setting("STARTS", 10), setting("PACED", 10)
+    rounds, seconds = setting("ROUNDS", 7), setting("SECONDS", 1)
+    starts, pace = setting("STARTS", 10), setting("PACED", 20)
     server = find("nginx", "nginx-light")
     wrk = find("wrk", "wrk")
     given = os.environ.get("BINARY")
-    binary = pathlib.Path(given).resolve() if given else build(children)
-    if not os.access(binary, os.X_OK):
-        raise Failure(f"{binary} is no program")
+    binary = executable(given) if given else released(children, directory)
+    comparison = glibc(children)
 
     documents = directory / "documents"
-    for place, text in ("colibri", CURRENT.read_text()), ("large", enlarged()):
-        (documents / place).mkdir(parents=True)
-        (documents / place / "stats").write_text(text)
+    paths = {"program": "/colibri/stats", "large": "/large/stats"}
+    for path, text in zip(paths.values(), (CURRENT.read_text(), enlarged())):
+        file = documents / path.lstrip("/")
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
     bridge = Program("bridge", nginx(server, directory / "bridge", BRIDGE.format(port="{port}", documents=documents)),
                      directory / "bridge")
     bridge.start(children)
     address = f"127.0.0.1:{bridge.port}"
-    url = f"http://{address}/colibri/stats"
 
-    proxy = Program("nginx", nginx(server, directory / "proxy", PROXY.format(port="{port}", bridge=address)),
-                    directory / "proxy")
+    def pair(name, command):
+        """The same command in front of both reports."""
+        for report, path in paths.items():
+            place = directory / f"{name}-{report}"
+            place.mkdir()
+            words = [word.replace("{url}", f"http://{address}{path}") for word in command]
+            yield Program(name, words, place)
 
-    def exporter(name, *options, url=url):
-        (directory / name).mkdir()
-        command = [str(binary), "--url", url, "--listen-address", "127.0.0.1:{port}", *options]
-        return Program(name, command, directory / name, binary)
+    def proxies():
+        for report, path in paths.items():
+            place = directory / f"proxy-{report}"
+            configuration = PROXY.format(port="{port}", bridge=address, path=path)
+            yield Program("nginx", nginx(server, place, configuration), place)
 
-    standard = exporter("standard")
-    legacy = exporter("legacy", "--legacy-names")
-    large = exporter("large", url=f"http://{address}/large/stats")
-    others = list(peers(os.environ, url, directory))
+    def ours(label, name, binary):
+        command = [str(binary), "--url", "{url}", "--listen-address", "127.0.0.1:{port}"]
+        return Column(label, *pair(name, command), binary, OPEN_METRICS)
 
-    results = Results(
-        proxy=Subject("nginx as a proxy", proxy),
-        main=Subject("jitsiexporter", standard, OPEN_METRICS),
-        peers=[Subject(program.name, program) for program in others],
-        variants=[
-            Subject("text 0.0.4", standard, TEXT),
-            Subject("legacy names", legacy, OPEN_METRICS),
-            Subject("legacy names, text 0.0.4", legacy, TEXT),
-        ],
-        large=Subject("report ten times as large", large, OPEN_METRICS),
-        starts={}, paced={},
-    )
+    proxy = Column("nginx as a proxy", *proxies())
+    main = ours("jitsiexporter", "jitsiexporter", binary)
+    built = [ours("jitsiexporter, glibc", "glibc", comparison)] if comparison else []
+    others = [Column(program.name, *pair(variable, [str(program), *words]), program)
+              for variable, program, words in peers(os.environ)]
+    columns = [proxy, main, *built, *others]
     host = machine()
     version = children.output([str(binary), "--version"]).strip()
 
-    columns = [results.proxy, results.main, *results.peers]
     say(f"{starts} starts of each program")
-    measured = [column.program for column in columns]
-    times = {program.name: [] for program in measured}
-    for _ in range(starts):
-        for program in measured:
-            times[program.name].append(first_answer(children, program))
-    results.starts = {name: statistics.median(each) for name, each in times.items()}
+    times = [[first_answer(children, column.program) for column in columns] for _ in range(starts)]
+    for column, each in zip(columns, zip(*times)):
+        column.figures["start"] = statistics.median(each)
+        if column.binary:
+            column.figures["size"] = column.binary.stat().st_size
 
-    for program in [*measured, legacy, large]:
-        program.start(children)
-    time.sleep(0.5)
-    for program in measured:
-        program.memory["idle"] = program.status("VmRSS")
     for column in columns:
-        check(column, families=80 if column is results.main else 0)
-        column.program.memory["first"] = column.program.status("VmRSS")
-    for subject in results.variants:
-        check(subject, families=80)
-    check(results.large, families=800)
+        column.program.start(children)
+        column.large.start(children)
+    time.sleep(0.5)
+    for column in columns:
+        column.figures["idle"] = column.program.memory("VmRSS")
+    for column in columns:
+        check(column, column.program, families=80)
+        check(column, column.large, families=800)
 
     say(f"{pace} scrapes of each program, one a second")
-    results.paced = dict(zip([column.program.name for column in columns], paced(columns, pace)))
+    paced(columns, pace)
 
-    # What is held against each other is measured one after the other.
-    subjects = [results.proxy, results.large, results.main, *results.peers, *results.variants]
+    # The columns of a load are measured one right after the other, because they are compared with each other.
     for number in range(1, rounds + 1):
-        for clients in ONE, MANY:
-            for subject in subjects:
-                if clients == MANY and subject not in columns:
-                    continue
-                say(f"round {number} of {rounds}, {clients} client{'s' if clients > 1 else ''}: {subject.label}")
-                found = measure(children, wrk, subject, clients, seconds)
-                subject.rounds.setdefault(clients, []).append(found)
-    for program in measured:
-        program.memory["load"] = program.status("VmRSS")
-        program.memory["anonymous"] = program.status("RssAnon")
-        program.memory["peak"] = program.status("VmHWM")
+        for load, (program, clients) in LOADS.items():
+            say(f"round {number} of {rounds}: {load}")
+            for column in columns:
+                found = measure(children, wrk, column, program(column), clients, seconds)
+                column.rounds.setdefault(load, []).append(found)
+    for column in columns:
+        column.figures["load"] = column.program.memory("VmRSS")
+        column.figures["peak"] = column.program.memory("VmHWM")
 
-    results.print()
+    for row in table(columns, main, [proxy, *others[:1]]):
+        print("| " + " | ".join(row) + " |")
     print()
-    print(f"{version} on {host}. Medians of {rounds} interleaved round{'s' if rounds > 1 else ''} of {seconds} s with wrk on the loopback; a ratio is "
-          f"the median of those within each round. 1 MB is 1,000,000 bytes.")
-    print()
-    results.print_sidecar()
+    print(f"{version} on {host}. Medians of {rounds} interleaved round{'s' if rounds > 1 else ''} of {seconds} s with wrk on the "
+          f"loopback; a ratio is the median of the ratios within each round. 1 MB is 1,000,000 bytes.")
 
 
 def main():
