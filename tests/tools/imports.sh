@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 failed=0
-packages=$(sed -n '/^\[dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
+packages=$(awk '/^\[/ { read = /^\[(target\..*\.)?dependencies\]$/ } read && /^[a-z]/ { print $1 }' Cargo.toml)
 for package in $packages; do
     name=$(echo "$package" | tr - _)
     # src/bridge/url.rs and src/bridge.rs are both the module bridge.
