@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use jitsiexporter::demo::Demo;
 use jitsiexporter::http::{MAX_CONNECTIONS, Reply, Request, Site, Timeouts, serve};
+use rustix::process::Signal;
 use support::Then::KeepAlive;
 use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, response, sample};
 
@@ -142,9 +143,9 @@ fn a_process_that_was_stopped_goes_on_where_it_was() {
     let (bridge, gate) = gated();
     let exporter = Exporter::before(&bridge.url(), &["--timeout", "60"]);
     let pause = || {
-        exporter.signal("STOP");
+        exporter.signal(Signal::STOP);
         thread::sleep(Duration::from_millis(50));
-        exporter.signal("CONT");
+        exporter.signal(Signal::CONT);
         thread::sleep(Duration::from_millis(50));
     };
     let mut stream = TcpStream::connect(exporter.address()).unwrap();
@@ -164,7 +165,7 @@ fn a_process_that_was_stopped_goes_on_where_it_was() {
 
 #[test]
 fn a_stop_answers_what_is_in_flight_and_lets_nobody_wait() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let bridge = slow(Duration::from_secs(1));
         let exporter = Exporter::before(&bridge.url(), &[]);
         let address = exporter.address();
@@ -183,12 +184,16 @@ fn a_stop_answers_what_is_in_flight_and_lets_nobody_wait() {
         let start = Instant::now();
         exporter.signal(signal);
         let answer = scrape.join().unwrap();
-        assert_eq!(sample(&answer.body, "jitsi_up"), Some("1"), "{signal}");
-        assert_eq!(answer.header("connection"), Some("close"), "{signal}");
+        assert_eq!(sample(&answer.body, "jitsi_up"), Some("1"), "{signal:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{signal:?}");
         exporter.wait_for_log("stopped");
         let status = exporter.wait(Duration::from_secs(10)).expect("it ends");
-        assert_eq!(status.code(), Some(0), "{signal}");
-        assert!(start.elapsed() < Duration::from_secs(4), "{signal}: waited for those who wait: {:?}", start.elapsed());
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(4),
+            "{signal:?}: waited for those who wait: {:?}",
+            start.elapsed()
+        );
         assert!(TcpStream::connect(address).is_err());
     }
 }
@@ -200,7 +205,7 @@ fn a_stop_waits_no_longer_than_the_grace_period() {
     let mut client = TcpStream::connect(exporter.address()).unwrap();
     client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     eventually(Duration::from_secs(5), || (bridge.hits() == 1).then_some(())).expect("under way");
-    exporter.signal("TERM");
+    exporter.signal(Signal::TERM);
     let start = Instant::now();
     assert_eq!(exporter.wait(Duration::from_secs(30)).expect("it ends").code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());

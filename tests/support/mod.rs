@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// The sample report of a current bridge.
 pub const CURRENT: &str = include_str!("../../fixtures/2026-08-head.json");
 
@@ -269,10 +271,9 @@ impl Exporter {
         answer
     }
 
-    /// Sends a signal by the name that `kill` knows it by.
-    pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill").success());
+    /// Sends a signal to the process.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is running");
     }
 
     /// Waits for the end of the process.
@@ -286,7 +287,7 @@ impl Drop for Exporter {
         // What is killed leaves no record of what it ran through.
         if std::env::var_os(COVERAGE).is_some() && matches!(self.child.try_wait(), Ok(None)) {
             // Nothing may fail while another failure is unwinding.
-            let _ = Command::new("kill").arg(self.pid().to_string()).status();
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
             eventually(Duration::from_secs(10), || self.child.try_wait().expect("a child"));
         }
         let _ = self.child.kill();
