@@ -2,7 +2,6 @@
 //!
 //! This module knows HTTP and its failures, and nothing of JSON. It keeps idle connections between fetches, and no answer.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,8 @@ use ureq::http::header;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::Connector as _;
 use ureq::{Agent, Body, Error};
+
+use crate::error::{Cause, ScrapeError};
 
 mod transport;
 mod url;
@@ -110,17 +111,17 @@ impl Bridge {
     /// # Errors
     ///
     /// If there is no answer of status 200 and of at most [`MAX_BODY`] bytes.
-    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, FetchError> {
+    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, ScrapeError> {
         let deadline = Instant::now() + budget;
         let mut refused = Vec::new();
         for route in &self.routes {
             match route.fetch(&self.url, self.timeout, deadline) {
-                Err(FetchError::Tls(why)) => refused.push(why),
+                Err(error) if error.reason() == "tls" => refused.push(error.to_string()),
                 done => return done,
             }
         }
         refused.dedup();
-        Err(FetchError::Tls(refused.join("; by the public roots: ")))
+        Err(Cause::Handshake.with(refused.join("; by the public roots: ")))
     }
 
     /// Closes the connections that have not been used for a while. To be called every now and then.
@@ -168,7 +169,7 @@ impl Route {
         Self { config, connections }
     }
 
-    fn fetch(&self, url: &BridgeUrl, timeout: Duration, deadline: Instant) -> Result<Vec<u8>, FetchError> {
+    fn fetch(&self, url: &BridgeUrl, timeout: Duration, deadline: Instant) -> Result<Vec<u8>, ScrapeError> {
         let agent = {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.used = Some(Instant::now());
@@ -182,7 +183,7 @@ impl Route {
                 Ok(body) => return Ok(body),
             }
         }
-        Err(FetchError::Connect("the bridge closes each connection before it answers".to_owned()))
+        Err(Cause::Closed.into())
     }
 
     fn close_idle(&self) {
@@ -208,7 +209,7 @@ fn attempt(agent: &Agent, url: &BridgeUrl, timeout: Duration, budget: Duration) 
     let response = response.map_err(Attempt::from)?;
     let status = response.status().as_u16();
     if status != 200 {
-        return Err(FetchError::Status(status).into());
+        return Err(ScrapeError::status(status, url.uri().port_u16(), url.uri().path()).into());
     }
     read_body(response.into_body()).map_err(Attempt::from)
 }
@@ -222,11 +223,11 @@ fn agent(config: &Config) -> Agent {
 }
 
 /// Reads a body of at most [`MAX_BODY`] bytes, and keeps no more than that in memory.
-fn read_body(body: Body) -> Result<Vec<u8>, FetchError> {
+fn read_body(body: Body) -> Result<Vec<u8>, ScrapeError> {
     let declared = body.content_length().map(usize::try_from);
     let capacity = match declared {
         Some(Ok(length)) if length <= MAX_BODY => length,
-        Some(_) => return Err(FetchError::TooLarge),
+        Some(_) => return Err(Cause::LargeBody.into()),
         None => INPUT_BUFFER,
     };
     let mut reader = body.into_with_config().limit(MAX_BODY as u64).reader();
@@ -234,12 +235,8 @@ fn read_body(body: Body) -> Result<Vec<u8>, FetchError> {
     match reader.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) => Err(match Error::from(error) {
-            Error::Io(error) => FetchError::Malformed(format!(
-                "the answer stops after {} bytes: {}",
-                bytes.len(),
-                transport::plain(&error)
-            )),
-            error => error.into(),
+            Error::Io(_) => Cause::Incomplete.with(format_args!("it stops after {} bytes", bytes.len())),
+            error => failed(error),
         }),
     }
 }
@@ -248,11 +245,11 @@ fn read_body(body: Body) -> Result<Vec<u8>, FetchError> {
 enum Attempt {
     /// The kept connection was dead; nothing was asked.
     Stale,
-    Failed(FetchError),
+    Failed(ScrapeError),
 }
 
-impl From<FetchError> for Attempt {
-    fn from(error: FetchError) -> Self {
+impl From<ScrapeError> for Attempt {
+    fn from(error: ScrapeError) -> Self {
         Self::Failed(error)
     }
 }
@@ -261,7 +258,7 @@ impl From<Error> for Attempt {
     fn from(error: Error) -> Self {
         match error {
             Error::Io(error) if is_stale(&error) => Self::Stale,
-            error => Self::Failed(error.into()),
+            error => Self::Failed(failed(error)),
         }
     }
 }
@@ -270,93 +267,18 @@ fn is_stale(error: &io::Error) -> bool {
     error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<transport::Stale>)
 }
 
-/// Why a bridge gave no answer, by what the operator has to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// The host of the URL has no address.
-    Resolve(String),
-    /// No connection, or one that ended before an answer began.
-    Connect(String),
-    /// The connection was made, the handshake failed.
-    Tls(String),
-    /// The budget ran out; the text says while doing what.
-    Timeout(&'static str),
-    /// An answer with a status other than 200.
-    Status(u16),
-    /// More than [`MAX_BODY`] bytes of body, or an endless head.
-    TooLarge,
-    /// An answer that is no HTTP or stops midway.
-    Malformed(String),
-}
-
-impl FetchError {
-    /// The value of the label `reason`.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Resolve(_) => "resolve",
-            Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
-            Self::Timeout(_) => "timeout",
-            Self::Status(_) => "status",
-            Self::TooLarge => "too_large",
-            Self::Malformed(_) => "malformed",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Resolve(_) => "check the host in --url",
-            Self::Connect(_) => {
-                "is the bridge running, and is the port right? The bridge binds 127.0.0.1 by default \
-                 (videobridge.http-servers.private.host)"
-            }
-            Self::Tls(_) => "a certificate of an internal authority needs its root in --ca-file",
-            Self::Timeout(_) => "the bridge hangs or is overloaded, or --timeout or the scraper's timeout is too short",
-            Self::Status(404) => {
-                "the bridge's REST API is off: set videobridge.apis.rest.enabled = true, in docker \
-                 COLIBRI_REST_ENABLED=true, in older images JVB_ENABLE_APIS=rest,colibri; or this is not the bridge \
-                 (port 8888 is Jicofo's)"
-            }
-            Self::Status(401 | 403) => "give user and password in the URL: http://user:password@host/",
-            Self::Status(300..=399) => "redirects are not followed: give the URL that the redirect leads to",
-            Self::Status(_) | Self::TooLarge | Self::Malformed(_) => "is this the URL of a bridge's /colibri/stats?",
-        }
-    }
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolve(what) => write!(f, "cannot resolve {what}"),
-            Self::Connect(what) => write!(f, "cannot connect: {what}"),
-            Self::Tls(what) => write!(f, "TLS failed: {what}"),
-            Self::Timeout(doing) => write!(f, "timed out while {doing}"),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::TooLarge => write!(f, "the answer is larger than {} KiB", MAX_BODY / 1024),
-            Self::Malformed(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for FetchError {}
-
-impl From<Error> for FetchError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Timeout(_) => Self::Timeout("waiting for the answer"),
-            Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Self::Connect("the bridge closed the connection without an answer".to_owned())
-            }
-            Error::Io(error) => Self::Connect(transport::plain(&error)),
-            Error::LargeResponseHeader(..) | Error::BodyExceedsLimit(_) => Self::TooLarge,
-            Error::Other(error) => match error.downcast::<Self>() {
-                Ok(error) => *error,
-                Err(error) => Self::Connect(error.to_string()),
-            },
-            error => Self::Malformed(format!("the answer is no HTTP: {error}")),
-        }
+fn failed(error: Error) -> ScrapeError {
+    match error {
+        Error::Timeout(_) => Cause::ResponseTimeout.into(),
+        Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => Cause::Closed.into(),
+        Error::Io(error) if error.kind() == ErrorKind::ConnectionReset => Cause::Closed.with(transport::plain(&error)),
+        Error::Io(error) => Cause::Unreachable.with(transport::plain(&error)),
+        Error::LargeResponseHeader(..) => Cause::LargeHead.into(),
+        Error::BodyExceedsLimit(_) => Cause::LargeBody.into(),
+        Error::Other(error) => match error.downcast::<ScrapeError>() {
+            Ok(error) => *error,
+            Err(error) => Cause::Unreachable.with(error),
+        },
+        error => Cause::NotHttp.with(error),
     }
 }

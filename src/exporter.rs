@@ -46,8 +46,8 @@ impl Exporter {
 
     fn scrape_within(&self, budget: Duration, format: Format) -> Scrape {
         let scrape = scrape(&self.bridge, budget, self.names, format);
-        if let Some(trouble) = &scrape.trouble {
-            log::line(format_args!("{}: {trouble}", self.bridge.url()));
+        if let Some(error) = &scrape.error {
+            log::line(format_args!("{}: {error:#}", self.bridge.url()));
         }
         scrape
     }

@@ -52,6 +52,8 @@ pub enum Metric {
     Unknown(Number),
     /// A gauge for each value of one label.
     Labelled(&'static str, Vec<(Cow<'static, str>, Number)>),
+    /// A gauge of 1 with these labels.
+    State(Vec<(&'static str, String)>),
     /// Names and values that go as labels of a constant 1.
     Info(Vec<(&'static str, String)>),
     /// Element *i* counts the things of size *i* there are now, the last one those of that size or more.
@@ -157,7 +159,7 @@ impl Family {
     fn names(&self) -> impl Iterator<Item = String> {
         let name = self.name();
         let (base, suffixes): (&str, &[&str]) = match self.metric {
-            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) => (name, &[""]),
+            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
             Metric::Counter(_) => match name.strip_suffix("_total") {
                 Some(base) => (base, &["", "_total", "_created"]),
                 None => (name, &[""]),

@@ -22,17 +22,18 @@
 //! |---|---|
 //! | a statistic | a row in [`catalogue`] |
 //! | an option | a field of the table in [`cli`], and `Config` |
-//! | a failure of the bridge | a variant of [`bridge::FetchError`]: its text, its reason, its remedy |
+//! | a way to fail | a line in the table of [`error`]: reason, cause, remedy |
 //! | a page | a route in [`exporter`] |
 //!
-//! Between fetch and text everything is a pure function of values. Beside the map stand [`log`], one line at a time to standard
-//! error, and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module, which is named in
+//! Between fetch and text everything is a pure function of values. Beside the map are [`error`], why a scrape failed; [`log`], one
+//! line at a time to standard error; and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module, which is named in
 //! brackets above (tokio by `http` and `main`); `make lint` holds that.
 
 pub mod bridge;
 pub mod catalogue;
 pub mod cli;
 pub mod demo;
+pub mod error;
 pub mod exporter;
 pub mod family;
 pub mod format;

@@ -94,7 +94,7 @@ fn demo() -> Result<BridgeUrl, String> {
 fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
     let scrape = running.exporter.scrape(Format::Text);
     print(&scrape.text)?;
-    Ok(if scrape.up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if scrape.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {

@@ -80,7 +80,7 @@ fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> f
     // In OpenMetrics the name of a counter must end so. Legacy names do not, and those counters are of unknown type there.
     let total = family.name().ends_with("_total");
     let kind = match (&family.metric, format) {
-        (Metric::Gauge(_) | Metric::Labelled(..), _) | (Metric::Info(_), Text) => MetricType::Gauge,
+        (Metric::Gauge(_) | Metric::Labelled(..) | Metric::State(_), _) | (Metric::Info(_), Text) => MetricType::Gauge,
         (Metric::Info(_), OpenMetrics) => MetricType::Info,
         (Metric::Counter(_), OpenMetrics) if !total => MetricType::Unknown,
         (Metric::Counter(_), _) => MetricType::Counter,
@@ -96,7 +96,7 @@ fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> f
             .iter()
             .try_for_each(|(value, number)| metric.encode_family(&[(*label, &**value)])?.encode_gauge(number)),
         (Metric::Info(labels), OpenMetrics) => metric.encode_info(labels),
-        (Metric::Info(labels), Text) => metric.encode_family(labels)?.encode_gauge(&1u64),
+        (Metric::Info(labels), Text) | (Metric::State(labels), _) => metric.encode_family(labels)?.encode_gauge(&1u64),
         (Metric::Histogram(histogram), _) => {
             let (buckets, sum) = &**histogram;
             let count = buckets.iter().map(|(_, count)| count).sum();

@@ -11,6 +11,8 @@ use std::fmt;
 use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::error::{Cause, ScrapeError};
+
 /// A number as the bridge wrote it: an integer stays an integer, digit for digit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
@@ -197,13 +199,13 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// If the answer is no JSON, or is JSON that holds no statistics.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ReportError> {
-        let text = str::from_utf8(body).map_err(|error| ReportError::malformed(&error, body))?;
-        match serde_json::from_str(text).map_err(|error| ReportError::malformed(&error, body))? {
-            Document::Object(report) if report.0.is_empty() => Err(ReportError::Empty),
+    /// If the response is not JSON, or is JSON without statistics.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ScrapeError> {
+        let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
+        match serde_json::from_str(text).map_err(|error| not_json(&error, body))? {
+            Document::Object(report) if report.0.is_empty() => Err(Cause::Empty.into()),
             Document::Object(report) => Ok(report),
-            Document::Other(what) => Err(ReportError::NoObject(what)),
+            Document::Other(what) => Err(Cause::NotObject.with(what)),
         }
     }
 
@@ -220,59 +222,20 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Why an answer is no report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReportError {
-    /// Not JSON, or not UTF-8: what the reader says, and how the answer begins.
-    Malformed(String),
-    /// `{}`: the bridge answers, but its statistics are switched off.
-    Empty,
-    /// JSON, but no object; the text says what it is.
-    NoObject(&'static str),
-}
+/// How much of the response an error quotes: enough to recognise an error page.
+const EXCERPT: usize = 40;
 
-impl ReportError {
-    /// How much of the answer an error quotes: enough to recognise an error page.
-    const EXCERPT: usize = 60;
-
-    /// The value of the label `reason`.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::Empty | Self::NoObject(_) => "no_statistics",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) | Self::NoObject(_) => "is this the URL of a bridge's /colibri/stats?",
-            Self::Empty => "the bridge's statistics are off: set videobridge.stats.enabled = true",
-        }
-    }
-
-    fn malformed(error: &dyn fmt::Display, body: &[u8]) -> Self {
-        if body.is_empty() {
-            return Self::Malformed("the answer is empty".to_owned());
-        }
-        let begin = String::from_utf8_lossy(&body[..body.len().min(Self::EXCERPT)]);
-        Self::Malformed(format!("the answer is no JSON: {error}; it begins with {begin:?}"))
-    }
-}
-
-impl fmt::Display for ReportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(what) => f.write_str(what),
-            Self::Empty => f.write_str("the answer is an empty object"),
-            Self::NoObject(what) => write!(f, "the answer is {what}, not an object"),
+/// Says why a response is not JSON: what the parser found if the response looks like JSON, else how it begins.
+fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
+    match body.trim_ascii_start() {
+        [] => Cause::NotJson.with("it is empty"),
+        [b'{' | b'[', ..] => Cause::NotJson.with(error),
+        text => {
+            let begin = String::from_utf8_lossy(&text[..text.len().min(EXCERPT)]);
+            Cause::NotJson.with(format_args!("it begins with {begin:?}"))
         }
     }
 }
-
-impl std::error::Error for ReportError {}
 
 /// What can stand at the top of an answer.
 enum Document<'a> {

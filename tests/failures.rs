@@ -72,7 +72,7 @@ fn nowhere() -> (TcpSocket, String) {
 #[test]
 fn nothing_listens() {
     let (_socket, url) = nowhere();
-    assert_failure(failure(&url), "connect", "connection refused (is the bridge running");
+    assert_failure(failure(&url), "connect", "connection refused; is the bridge running");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_name_does_not_resolve() {
     // A name that no resolver can even ask for, so that the test does not wait for a name server.
     let name = format!("{}.invalid", "x".repeat(64));
     let url = format!("http://{name}/colibri/stats");
-    assert_failure(failure(&url), "resolve", &format!("cannot resolve \"{name}\""));
+    assert_failure(failure(&url), "resolve", &format!("cannot resolve the host name: \"{name}\""));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_bridge_is_silent() {
         sleep(Duration::from_secs(20));
         Close
     });
-    assert_timeout(&bridge.url(), "timed out while waiting for the answer");
+    assert_timeout(&bridge.url(), "timed out while waiting for the response");
 }
 
 #[test]
@@ -135,18 +135,18 @@ fn the_body_drips() {
         let _ = stream.write_all(&answer.as_bytes()[..body]);
         drip(stream, &answer[body..])
     });
-    assert_timeout(&bridge.url(), "timed out while waiting for the answer");
+    assert_timeout(&bridge.url(), "timed out while waiting for the response");
 }
 
 #[test]
 fn the_head_drips() {
     let bridge = FakeBridge::start(|stream, _| drip(stream, &response("200 OK", "application/json", CURRENT)));
-    assert_timeout(&bridge.url(), "timed out while waiting for the answer");
+    assert_timeout(&bridge.url(), "timed out while waiting for the response");
 }
 
 #[test]
 fn the_bridge_closes_without_a_word() {
-    assert_failure(failure_of(""), "connect", "closed the connection without an answer");
+    assert_failure(failure_of(""), "connect", "the connection was closed before a response");
 }
 
 #[test]
@@ -158,20 +158,28 @@ fn the_bridge_resets_the_connection() {
         // Closing with a request unread is a reset.
         let _ = stream.peek(&mut [0]);
     });
-    assert_failure(failure(&url), "connect", "cannot connect: connection reset by peer");
+    assert_failure(failure(&url), "connect", "the connection was closed before a response: connection reset by peer");
 }
 
 #[test]
 fn the_bridge_closes_within_the_head() {
-    assert_failure(failure_of("HTTP/1.1 200 OK\r\nContent-Ty"), "connect", "closed the connection without an answer");
+    assert_failure(
+        failure_of("HTTP/1.1 200 OK\r\nContent-Ty"),
+        "connect",
+        "the connection was closed before a response",
+    );
 }
 
 #[test]
 fn the_bridge_closes_within_the_body() {
     let answer = response("200 OK", "application/json", CURRENT);
-    assert_failure(failure_of(&answer.as_bytes()[..answer.len() - 100]), "malformed", "the answer stops after");
+    assert_failure(
+        failure_of(&answer.as_bytes()[..answer.len() - 100]),
+        "malformed",
+        "the response is incomplete: it stops after",
+    );
     let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":";
-    assert_failure(failure_of(chunk), "malformed", "the answer stops after");
+    assert_failure(failure_of(chunk), "malformed", "the response is incomplete: it stops after");
 }
 
 #[test]
@@ -187,22 +195,22 @@ fn the_head_never_ends() {
 
 #[test]
 fn the_answer_is_no_http() {
-    assert_failure(failure_of("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the answer is no HTTP");
+    assert_failure(failure_of("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the response is not HTTP");
 }
 
 #[test]
 fn the_rest_api_is_off() {
     let answer = response("404 Not Found", "text/html", "<html><body><h2>HTTP ERROR 404</h2></body></html>");
-    assert_failure(failure_of(answer), "status", "status 404 (the bridge's REST API is off");
+    assert_failure(failure_of(answer), "status", "status 404; use --url http://HOST:8080/metrics, or enable REST");
 }
 
 #[test]
 fn any_status_but_200() {
     for (status, words) in [
         ("204 No Content", "status 204"),
-        ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301 (redirects are not followed"),
+        ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301; redirects are not followed"),
         ("302 Found", "status 302"),
-        ("401 Unauthorized", "status 401 (give user and password"),
+        ("401 Unauthorized", "status 401; give user and password"),
         ("406 Not Acceptable", "status 406"),
         ("500 Server Error", "status 500"),
         ("503 Service Unavailable", "status 503"),
@@ -283,10 +291,10 @@ fn bodies_that_are_no_report() {
     for (body, reason, words) in [
         (&b"{\"conferences\": \"\xff\"}"[..], "malformed", "invalid utf-8"),
         (b"{\"conferences\": 4", "malformed", "EOF while parsing"),
-        (b"", "malformed", "the answer is empty"),
+        (b"", "malformed", "the response is not JSON: it is empty"),
         (b"{}", "no_statistics", "videobridge.stats.enabled"),
-        (b"null", "no_statistics", "the answer is null"),
-        (b"[]", "no_statistics", "the answer is an empty array"),
+        (b"null", "no_statistics", "the response is not a JSON object: null"),
+        (b"[]", "no_statistics", "the response is not a JSON object: an empty array"),
     ] {
         let head =
             format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());

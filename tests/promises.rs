@@ -476,11 +476,13 @@ fn an_answer_that_is_no_report_says_why() {
 }
 
 #[test]
-fn jicofo_is_recognised_and_exposed_all_the_same() {
+fn jicofo_is_not_taken_for_a_bridge() {
+    // It shares keys with the bridge.
     let report = br#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#;
     let scrape = expose(Ok(report), || Duration::ZERO, Standard, OpenMetrics);
-    assert!(scrape.up && sample(&scrape.text, "jitsi_bridge_selector_bridge_count") == Some("3"));
-    assert!(scrape.trouble.is_some_and(|trouble| trouble.to_string().contains("Jicofo")));
+    assert_eq!(support::reason(&scrape.text), Some("no_statistics"));
+    assert!(!scrape.text.contains("jitsi_conferences"), "{}", scrape.text);
+    assert!(scrape.error.is_some_and(|error| error.to_string().contains("Jicofo")));
 }
 
 #[test]

@@ -108,8 +108,7 @@ fn a_certificate_of_nobody_is_refused() {
     let exporter = Exporter::before(&bridge.url, &[]);
     let text = exporter.metrics();
     assert_eq!(reason(&text), Some("tls"), "{text}");
-    exporter
-        .wait_for_log("TLS failed: invalid peer certificate: UnknownIssuer (a certificate of an internal authority");
+    exporter.wait_for_log("the TLS handshake failed: invalid peer certificate: UnknownIssuer");
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn a_handshake_that_hangs() {
     let start = Instant::now();
     assert_eq!(reason(&exporter.metrics()), Some("timeout"), "{:?}", exporter.log());
     assert!((0.4..10.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
-    exporter.wait_for_log("timed out while shaking hands for TLS");
+    exporter.wait_for_log("timed out in the TLS handshake");
 }
 
 /// Asks bridges that answer a connection with these bytes, one by one. Whether a byte comes just before or just after the
@@ -183,7 +182,7 @@ fn drip(authority: &Authority, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone
         let text = exporter.metrics();
         assert_eq!(reason(&text), Some("timeout"), "{gap} ms: {:?}", exporter.log());
         let took: f64 = sample(&text, "jitsi_scrape_duration_seconds").unwrap().parse().unwrap();
-        assert!((0.5..10.0).contains(&took), "{gap} ms: {took} s");
+        assert!((0.4..10.0).contains(&took), "{gap} ms: {took} s");
     }
 }
 

@@ -23,7 +23,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
 };
 
-use super::FetchError;
+use crate::error::{Cause, ScrapeError};
 
 /// A socket timeout may be this much longer than what is left of the budget. It saves two system calls in a scrape, and is
 /// well below the margin that the budget leaves for the way back.
@@ -73,7 +73,7 @@ impl Connector for Tcp {
             let address = SocketAddr::new(*address, port);
             let share = share(deadline.saturating_duration_since(Instant::now()), others);
             if share.is_zero() {
-                return Err(failed(FetchError::Timeout("connecting")));
+                return Err(failed(Cause::ConnectTimeout.into()));
             }
             match TcpStream::connect_timeout(&address, share) {
                 Ok(socket) => {
@@ -90,12 +90,13 @@ impl Connector for Tcp {
                     }));
                 }
                 Err(error) if error.kind() == ErrorKind::TimedOut && others == 0 => {
-                    return Err(failed(FetchError::Timeout("connecting")));
+                    return Err(failed(Cause::ConnectTimeout.into()));
                 }
                 Err(error) => errors.push(format!("{address}: {}", plain(&error))),
             }
         }
-        Err(failed(FetchError::Connect(errors.join(", "))))
+        let refused = errors.iter().all(|error| error.ends_with("connection refused"));
+        Err(failed((if refused { Cause::Refused } else { Cause::Unreachable }).with(errors.join(", "))))
     }
 }
 
@@ -109,7 +110,7 @@ fn share(left: Duration, others: usize) -> Duration {
     left / u32::try_from(others + 1).unwrap_or(u32::MAX)
 }
 
-fn failed(error: FetchError) -> Error {
+fn failed(error: ScrapeError) -> Error {
     Error::Other(Box::new(error))
 }
 
@@ -244,9 +245,9 @@ impl Connector<Stream> for Tls {
     fn connect(&self, details: &ConnectionDetails, chained: Option<Stream>) -> Result<Option<Self::Out>, Error> {
         self.0.connect(details, chained).map_err(|error| {
             failed(match error {
-                Error::Timeout(_) => FetchError::Timeout("shaking hands for TLS"),
-                Error::Io(error) => FetchError::Tls(plain(&error)),
-                error => FetchError::Tls(error.to_string()),
+                Error::Timeout(_) => Cause::HandshakeTimeout.into(),
+                Error::Io(error) => Cause::Handshake.with(plain(&error)),
+                error => Cause::Handshake.with(error),
             })
         })
     }
@@ -268,7 +269,7 @@ struct Lookup {
 }
 
 impl Names {
-    fn resolve(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, FetchError> {
+    fn resolve(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, ScrapeError> {
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
             return Ok(vec![address]);
         }
@@ -276,7 +277,7 @@ impl Names {
         if host.eq_ignore_ascii_case("localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let failed = |error: String| FetchError::Resolve(format!("\"{host}\": {error}"));
+        let failed = |error: String| Cause::UnknownHost.with(format_args!("\"{host}\": {error}"));
         let lookup = self.lookup(host).map_err(|error| failed(error.to_string()))?;
         let mut found = lookup.found.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -285,7 +286,7 @@ impl Names {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(FetchError::Timeout("resolving the name"));
+                return Err(ScrapeError::from(Cause::ResolveTimeout));
             }
             found = lookup.done.wait_timeout(found, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -326,7 +327,7 @@ mod tests {
         let soon = || Instant::now() + Duration::from_millis(100);
         for _ in 0..2 {
             let start = Instant::now();
-            assert_eq!(names.resolve("jvb", soon()), Err(FetchError::Timeout("resolving the name")));
+            assert_eq!(names.resolve("jvb", soon()), Err(ScrapeError::from(Cause::ResolveTimeout)));
             assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
         }
         // The name server answers after all: whoever waits then gets it.
@@ -378,9 +379,6 @@ mod tests {
         // No resolver can ask for a label of more than 63 bytes, so this one is answered at once.
         let name = "x".repeat(64);
         let found = names.resolve(&name, Instant::now() + Duration::from_secs(30));
-        assert!(
-            matches!(&found, Err(FetchError::Resolve(what)) if what.starts_with(&format!("\"{name}\": "))),
-            "{found:?}"
-        );
+        assert!(matches!(&found, Err(error) if error.cause() == Cause::UnknownHost), "{found:?}");
     }
 }

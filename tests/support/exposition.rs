@@ -307,7 +307,7 @@ pub fn check_scrape(body: &[u8], names: Names) -> Vec<Family> {
         let once = scrape();
         assert_eq!(once.text, scrape().text, "another text the second time\n{}", shown());
         let read = read(&once.text, format).unwrap_or_else(|error| panic!("{error}\n{}\n{}", shown(), once.text));
-        (once.up, read)
+        (once.error.is_none(), read)
     };
     let (up, open_metrics) = expose(Format::OpenMetrics);
     let (text_up, text) = expose(Format::Text);

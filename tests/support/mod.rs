@@ -343,7 +343,9 @@ pub fn sample<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 pub fn reason(text: &str) -> Option<&str> {
     let line = text.lines().find_map(|line| line.strip_prefix("jitsi_scrape_error{reason=\""))?;
     assert!(line.ends_with("\"} 1"), "{line}");
-    line.strip_suffix("\"} 1")
+    let (reason, code) = line.split_once('"')?;
+    assert_eq!(code.starts_with(",code=\""), reason == "status", "{line}");
+    Some(reason)
 }
 
 /// Asks again and again until there is something, or the time is up.
