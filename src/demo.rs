@@ -7,20 +7,20 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::http::{Reply, Request, Site};
+use crate::http::{Handler, Request, Response};
 
 /// The sample bridge.
 #[derive(Debug)]
 pub struct Demo;
 
-impl Site for Demo {
-    fn respond(&self, request: &Request) -> Reply {
+impl Handler for Demo {
+    fn respond(&self, request: &Request) -> Response {
         match request.path() {
             "/colibri/stats" => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Reply { status: 200, content_type: "application/json", body: report(now.as_secs_f64()) }
+                Response::ok("application/json", report(now.as_secs_f64()))
             }
-            _ => Reply::text(404, "this is the sample bridge of jitsiexporter --demo; it has /colibri/stats"),
+            _ => Response::text(404, "this is the sample bridge of jitsiexporter --demo; it has /colibri/stats"),
         }
     }
 }

@@ -1,21 +1,20 @@
-//! What the exporter answers: routes, the budget of a scrape, and how many run at once.
+//! Routes, the time budget of a scrape, and the limit on concurrent scrapes.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bridge::Bridge;
 use crate::family::Names;
 use crate::format::Format;
-use crate::http::{Reply, Request, Site};
+use crate::http::{Handler, Request, Response};
 use crate::log;
 use crate::scrape::{Scrape, scrape};
 
 /// The header in which Prometheus says how long it will wait.
 const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 
-/// What is kept back of the scraper's timeout for reading, rendering and the way back, or a quarter of it if that is less:
-/// an answer that says `jitsi_up 0` is worth more than one that comes too late.
+/// Safety margin subtracted from the scraper's timeout for reading, rendering and the way back, or a quarter of the timeout if
+/// that is less: a response that says `jitsi_up 0` in time is worth more than a late one.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The exporter of one bridge.
@@ -34,14 +33,9 @@ impl Exporter {
         Self { bridge, names, timeout, permits: Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes } }
     }
 
-    /// One scrape, as if a client that says nothing of time had asked for it. Trouble goes to the log.
+    /// One scrape with the default timeout. A failure is logged.
     pub fn scrape(&self, format: Format) -> Scrape {
         self.scrape_within(self.timeout, format)
-    }
-
-    /// Closes the connections to the bridge that nobody needs any more.
-    pub fn close_idle(&self) {
-        self.bridge.close_idle();
     }
 
     fn scrape_within(&self, budget: Duration, format: Format) -> Scrape {
@@ -52,44 +46,35 @@ impl Exporter {
         scrape
     }
 
-    fn metrics(&self, request: &Request) -> Reply {
+    fn metrics(&self, request: &Request) -> Response {
         let Some(_permit) = self.permits.take() else {
-            return Reply::text(503, &format!("{} scrapes are running already (--max-scrapes)", self.permits.all));
+            return Response::text(503, &format!("{} scrapes are running already (--max-scrapes)", self.permits.all));
         };
         let format = Format::negotiate(&request.header("accept"));
         let budget = budget(&request.header(SCRAPE_TIMEOUT), self.timeout);
         let scrape = self.scrape_within(budget, format);
-        Reply { status: 200, content_type: format.content_type(), body: scrape.text }
+        Response::ok(format.content_type(), scrape.text)
     }
 
-    fn page(&self) -> Reply {
-        let mut page = format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>jitsiexporter</title></head>\n<body>\n\
-             <h1>jitsiexporter {}</h1>\n<p>Prometheus exporter for the Jitsi Videobridge.</p>\n<p>Bridge: ",
-            env!("CARGO_PKG_VERSION")
-        );
-        page.push_str(&escape(&self.bridge.url().to_string()));
-        let _ = write!(
-            page,
-            "</p>\n<ul>\n<li><a href=\"metrics\">metrics</a>: asks the bridge, now</li>\n\
-             <li><a href=\"health\">health</a>: does not</li>\n</ul>\n</body>\n</html>\n"
-        );
-        Reply { status: 200, content_type: "text/html; charset=utf-8", body: page }
+    fn page(&self) -> Response {
+        let (version, bridge) = (env!("CARGO_PKG_VERSION"), escape(&self.bridge.url().to_string()));
+        let page = format!(include_str!("landing.html"), version = version, bridge = bridge);
+        Response::ok("text/html; charset=utf-8", page)
     }
 }
 
-impl Site for Exporter {
-    fn respond(&self, request: &Request) -> Reply {
+impl Handler for Exporter {
+    fn respond(&self, request: &Request) -> Response {
         match request.path() {
             "/metrics" => self.metrics(request),
-            "/health" => Reply { status: 200, content_type: "text/plain; charset=utf-8", body: "ok".to_owned() },
+            "/health" => Response::ok("text/plain; charset=utf-8", "ok".to_owned()),
             "/" => self.page(),
-            _ => Reply::text(404, "not found; there are /metrics, /health and /"),
+            _ => Response::text(404, "not found; there are /metrics, /health and /"),
         }
     }
 }
 
-/// A text within HTML.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -103,8 +88,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The time for a fetch: the usual timeout, or less if the scraper will not wait that long. A header that is nonsense is as
-/// good as none. Public for the fuzzer.
+/// The time for a fetch: `timeout`, or less if the scraper gives up earlier. A header that is not a positive number of seconds
+/// is ignored. Public for the fuzzer.
 #[must_use]
 pub fn budget(header: &str, timeout: Duration) -> Duration {
     let seconds = header.trim().parse().unwrap_or(f64::NAN);
@@ -114,14 +99,14 @@ pub fn budget(header: &str, timeout: Duration) -> Duration {
     }
 }
 
-/// How many scrapes may run. There is no queue: behind a bridge that hangs it would only make everybody late.
+/// The limit on concurrent scrapes. There is no queue: behind a bridge that hangs, it would only make every scrape late.
 #[derive(Debug)]
 struct Permits {
     free: AtomicUsize,
     all: usize,
 }
 
-/// Lives as long as the thread is at work on the scrape, whether or not the client is still there.
+/// Held until the scrape ends, whether or not the client is still connected.
 struct Permit<'a>(&'a Permits);
 
 impl Permits {
@@ -142,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_is_the_timeout_or_less() {
+    fn budget_is_at_most_the_timeout() {
         let seconds = Duration::from_secs_f64;
         for (header, expected) in [
             ("", 5.0),
@@ -165,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn html_is_escaped() {
+    fn escapes_html() {
         assert_eq!(escape("http://[::1]/?a=<b>&c"), "http://[::1]/?a=&lt;b&gt;&amp;c");
     }
 
     #[test]
-    fn there_are_as_many_permits_as_were_given() {
+    fn permits_are_limited() {
         let permits = Permits { free: AtomicUsize::new(2), all: 2 };
         let first = permits.take();
         let second = permits.take();

@@ -19,21 +19,26 @@ impl Format {
         }
     }
 
-    /// Chooses by an `Accept` header (several lines joined by commas; none at all is the empty text): OpenMetrics, unless the
-    /// client prefers `text/plain` or is a browser, which would save an OpenMetrics answer as a file.
+    /// Chooses the format by the value of the `Accept` header (several lines joined by commas): OpenMetrics, unless the client
+    /// prefers `text/plain`, is a browser, which would download OpenMetrics, or sends no `Accept` at all.
     #[must_use]
     pub fn negotiate(accept: &str) -> Self {
+        if accept.trim().is_empty() {
+            return Self::Text;
+        }
         let ranges: Vec<_> = accept.split(',').filter_map(MediaRange::parse).collect();
         let weight = |kind: &str, subtype: &str, version: &str| {
             let matching = ranges.iter().filter(|range| range.covers(kind, subtype, version));
-            // The most specific range decides, whatever the weights of the others (RFC 9110, 12.5.1).
-            matching.max_by_key(|range| range.specificity()).map(|range| range.weight)
+            // The most specific range decides, whatever the weights of the others (RFC 9110, section 12.5.1).
+            matching.max_by_key(|range| range.specificity()).map_or(0, |range| range.weight)
         };
-        let open_metrics = weight("application", "openmetrics-text", "1.0.0").unwrap_or(0);
-        let text = weight("text", "plain", "0.0.4").unwrap_or(0);
-        let browser = ranges.iter().any(|range| range.is("text", "html"));
-        let named = ranges.iter().any(|range| range.is("application", "openmetrics-text"));
-        if text > open_metrics || (browser && !named) { Self::Text } else { Self::OpenMetrics }
+        let accepted = |kind: &str, subtype: &str| ranges.iter().any(|range| range.is(kind, subtype) && range.weight > 0);
+        let open_metrics = weight("application", "openmetrics-text", "1.0.0");
+        // Another version of the text format (Prometheus 3 has 1.0.0) is answered with 0.0.4, which its parser reads as well.
+        let other_text = ranges.iter().filter(|range| range.is("text", "plain")).filter_map(|range| range.version);
+        let text = other_text.chain(["0.0.4"]).map(|version| weight("text", "plain", version)).max().unwrap_or(0);
+        let browser = accepted("text", "html") && !accepted("application", "openmetrics-text");
+        if text > open_metrics || browser { Self::Text } else { Self::OpenMetrics }
     }
 }
 
@@ -95,7 +100,8 @@ mod tests {
     #[test]
     fn each_client_gets_its_format() {
         for (client, accept, format) in [
-            ("no header", "", OpenMetrics),
+            ("no header", "", Text),
+            ("an empty header", " ", Text),
             ("curl", "*/*", OpenMetrics),
             (
                 "Prometheus 2.42",
@@ -121,8 +127,16 @@ mod tests {
                  text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
                 OpenMetrics,
             ),
-            ("Prometheus 3 told to take text only", "text/plain;version=0.0.4;q=0.6,*/*;q=0.5", Text),
+            ("Prometheus 3 limited to its text format", "text/plain;version=1.0.0;escaping=allow-utf-8", Text),
+            (
+                "Prometheus 3 limited to its text format, as it sends it",
+                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,*/*;q=0.5",
+                Text,
+            ),
+            ("Prometheus 3 limited to text 0.0.4", "text/plain;version=0.0.4;q=0.6,*/*;q=0.5", Text),
             ("a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Text),
+            ("a client that refuses HTML", "text/html;q=0, */*", OpenMetrics),
+            ("a browser that also reads OpenMetrics", "text/html, application/openmetrics-text", OpenMetrics),
             ("text, by name", "text/plain", Text),
             ("text, in capitals and with spaces", "Text/Plain ; Version=0.0.4 ; Q=1.0", Text),
             ("text by wildcard", "text/*", Text),

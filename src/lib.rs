@@ -8,7 +8,7 @@
 //!    │     listen               an address -> its sockets
 //!    │
 //!   http                        listeners, connections, graceful stop (hyper); a thread for each connection
-//!    │  Request, Reply
+//!    │  Request, Response
 //!  exporter                     routes, permits, the budget of a scrape
 //!    │  budget, names, format
 //!  scrape                       the story of one scrape, top to bottom:

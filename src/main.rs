@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jitsiexporter::bridge::{Bridge, BridgeUrl};
 use jitsiexporter::cli::{self, Command, Config, VERSION};
@@ -16,9 +15,6 @@ use jitsiexporter::{http, log};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often it is looked for connections to the bridge that are to be closed.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
 /// The allocator of the static builds. musl's own returns memory to the system and asks for it again in every scrape, which
 /// doubles the time of one.
 #[cfg(target_env = "musl")]
@@ -27,6 +23,9 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// A usage error, as in most Unix programs.
 const USAGE: u8 = 2;
+
+/// A stop by a second signal: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -84,7 +83,7 @@ fn demo() -> Result<BridgeUrl, String> {
     let address = listener.local_addr().map_err(failed)?;
     let serve = move || -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), Timeouts::USUAL, std::future::pending()))
+        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), Timeouts::DEFAULT, std::future::pending()))
     };
     std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
     BridgeUrl::parse(&format!("http://{address}"))
@@ -112,25 +111,32 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     }
 
     let exporter = Arc::clone(&running.exporter);
-    let keeper = Arc::clone(&running.exporter);
-    let served = running.runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let housekeeping = async move {
+    running.runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let signals = async move {
+            let mut stop = Some(stop);
             loop {
-                tokio::time::sleep(HOUSEKEEPING).await;
-                keeper.close_idle();
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                // The first signal stops gracefully, the second one at once.
+                let Some(stop) = stop.take() else { return };
+                let _ = stop.send(());
             }
         };
-        tokio::spawn(housekeeping);
-        let stop = std::future::poll_fn(move |cx| {
-            let interrupted = interrupt.poll_recv(cx).is_ready();
-            let terminated = terminate.poll_recv(cx).is_ready();
-            if interrupted || terminated { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        });
-        http::serve(listeners, exporter, Timeouts::USUAL, stop).await
-    });
-    served.map_err(|error| format!("cannot serve: {error}"))?;
-    log::line(format_args!("stopped"));
-    Ok(ExitCode::SUCCESS)
+        tokio::select! {
+            served = http::serve(listeners, exporter, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
+                served?;
+                log::line(format_args!("stopped"));
+                Ok(ExitCode::SUCCESS)
+            }
+            () = signals => {
+                log::line(format_args!("stopped by a second signal"));
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+        }
+    })
+    .map_err(|error: std::io::Error| format!("cannot serve: {error}"))
 }

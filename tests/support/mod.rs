@@ -254,6 +254,10 @@ impl Exporter {
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        // As curl does.
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+            request.push_str("Accept: */*\r\n");
+        }
         for (name, value) in headers {
             request.extend([name, ": ", value, "\r\n"]);
         }
