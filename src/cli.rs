@@ -11,8 +11,9 @@ use std::time::Duration;
 use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 
 use crate::bridge::{BridgeUrl, Roots, quoted};
+use crate::exporter::MAX_SCRAPES;
 use crate::family::Names;
-use crate::http::MAX_CONNECTIONS;
+
 use crate::listen::Listen;
 
 /// Prometheus exporter for the Jitsi Videobridge. Each GET of /metrics asks the bridge once and answers with everything it
@@ -231,9 +232,9 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
     let seconds =
         seconds.ok_or_else(|| wrong("--timeout", timeout, "is not a number of seconds from 0.001 to 3600"))?;
     let scrapes = args.max_scrapes.as_deref().unwrap_or(DEFAULT_MAX_SCRAPES);
-    let max_scrapes = scrapes.parse().ok().filter(|number| (1..=MAX_CONNECTIONS).contains(number));
+    let max_scrapes = scrapes.parse().ok().filter(|number| (1..=MAX_SCRAPES).contains(number));
     let max_scrapes = max_scrapes
-        .ok_or_else(|| wrong("--max-scrapes", scrapes, &format!("is not a number from 1 to {MAX_CONNECTIONS}")))?;
+        .ok_or_else(|| wrong("--max-scrapes", scrapes, &format!("is not a number from 1 to {MAX_SCRAPES}")))?;
     let roots = args.ca_file.as_deref().map(|file| Roots::read(Path::new(file)).map_err(|error| (file, error)));
     let roots =
         roots.transpose().map_err(|(file, error)| wrong("--ca-file", file, &format!("cannot be used: {error}")))?;

@@ -6,9 +6,14 @@ use std::time::Duration;
 use crate::bridge::Bridge;
 use crate::family::Names;
 use crate::format::Format;
-use crate::http::{Handler, Request, Response};
+use crate::http::{Handler, MAX_CONNECTIONS, Request, Response};
 use crate::log;
 use crate::scrape::{Scrape, scrape};
+
+/// The upper limit of `--max-scrapes`. Below the limit on connections, so that a client above it can still be answered 503.
+pub const MAX_SCRAPES: usize = 100;
+
+const _: () = assert!(MAX_SCRAPES < MAX_CONNECTIONS);
 
 /// The header in which Prometheus says how long it will wait.
 const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";

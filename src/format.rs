@@ -32,7 +32,8 @@ impl Format {
             // The most specific range decides, whatever the weights of the others (RFC 9110, section 12.5.1).
             matching.max_by_key(|range| range.specificity()).map_or(0, |range| range.weight)
         };
-        let accepted = |kind: &str, subtype: &str| ranges.iter().any(|range| range.is(kind, subtype) && range.weight > 0);
+        let accepted =
+            |kind: &str, subtype: &str| ranges.iter().any(|range| range.is(kind, subtype) && range.weight > 0);
         let open_metrics = weight("application", "openmetrics-text", "1.0.0");
         // Another version of the text format (Prometheus 3 has 1.0.0) is answered with 0.0.4, which its parser reads as well.
         let other_text = ranges.iter().filter(|range| range.is("text", "plain")).filter_map(|range| range.version);

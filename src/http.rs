@@ -45,9 +45,12 @@ pub struct Timeouts {
 impl Timeouts {
     /// What the exporter allows its clients. A connection may stay idle for longer than the longest common scrape interval, a
     /// minute, so that Prometheus can reuse it.
-    pub const DEFAULT: Self =
-        Self { head: Duration::from_secs(90), write: Duration::from_secs(5), grace: Duration::from_secs(5) };
+    pub const DEFAULT: Self = Self { head: MAX_IDLE, write: MAX_STALL, grace: GRACE };
 }
+
+const MAX_IDLE: Duration = Duration::from_secs(90);
+const MAX_STALL: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes. Prometheus sends 400.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -186,7 +189,7 @@ pub async fn serve(
             () = async {
                 sleep(STOP_HEAD).await;
                 connections.close_idle();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } => {}
         }
     };
@@ -263,7 +266,7 @@ impl Connections {
     fn make_room(&self) -> bool {
         let mut open = lock(&self.open);
         while open.clients.len() >= open.limit {
-            let idle = open.clients.iter().enumerate().filter_map(|(place, client)| Some((*client.idle_since(), place)));
+            let idle = open.clients.iter().enumerate().map(|(place, client)| (*client.idle_since(), place));
             let Some((_, place)) = idle.filter(|(since, _)| since.is_some()).min() else { return false };
             // Removed at once, because its thread takes a moment to end.
             open.clients.swap_remove(place).close.notify_one();

@@ -111,32 +111,34 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     }
 
     let exporter = Arc::clone(&running.exporter);
-    running.runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let signals = async move {
-            let mut stop = Some(stop);
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+    running
+        .runtime
+        .block_on(async {
+            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            let (stop, stopped) = tokio::sync::oneshot::channel();
+            let signals = async move {
+                let mut stop = Some(stop);
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    // The first signal stops gracefully, the second one at once.
+                    let Some(stop) = stop.take() else { return };
+                    let _ = stop.send(());
                 }
-                // The first signal stops gracefully, the second one at once.
-                let Some(stop) = stop.take() else { return };
-                let _ = stop.send(());
+            };
+            tokio::select! {
+                served = http::serve(listeners, exporter, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
+                    served?;
+                    log::line(format_args!("stopped"));
+                    Ok(ExitCode::SUCCESS)
+                }
+                () = signals => {
+                    log::line(format_args!("stopped by a second signal"));
+                    Ok(ExitCode::from(INTERRUPTED))
+                }
             }
-        };
-        tokio::select! {
-            served = http::serve(listeners, exporter, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
-                served?;
-                log::line(format_args!("stopped"));
-                Ok(ExitCode::SUCCESS)
-            }
-            () = signals => {
-                log::line(format_args!("stopped by a second signal"));
-                Ok(ExitCode::from(INTERRUPTED))
-            }
-        }
-    })
-    .map_err(|error: std::io::Error| format!("cannot serve: {error}"))
+        })
+        .map_err(|error: std::io::Error| format!("cannot serve: {error}"))
 }

@@ -213,7 +213,7 @@ impl AtRest {
 }
 
 #[test]
-fn a_bridge_in_chaos_spoils_no_answer() {
+fn faulty_bridge_never_spoils_a_response() {
     let faulty = Arc::new(AtomicBool::new(false));
     let good_answers = Arc::new(AtomicUsize::new(0));
     let (switch, counter) = (Arc::clone(&faulty), Arc::clone(&good_answers));
@@ -337,7 +337,7 @@ fn beside(exporter: &Exporter, what: &str, trouble: impl Fn()) -> usize {
 }
 
 #[test]
-fn clients_that_stop_midway_hold_nobody_up() {
+fn half_requests_do_not_delay_a_scrape() {
     let bridge = slow();
     let exporter = exporter(&bridge, &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
@@ -357,7 +357,70 @@ fn clients_that_stop_midway_hold_nobody_up() {
 }
 
 #[test]
-fn a_thousand_clients_that_vanish_leave_nothing_behind() {
+fn announced_bodies_do_not_delay_a_scrape() {
+    let bridge = slow();
+    let exporter = exporter(&bridge, &[]);
+    let at_rest = AtRest::of(&exporter, &bridge);
+    beside(&exporter, "300 clients that announce a body", || {
+        let waiting: Vec<_> = (0..300)
+            .map(|number| {
+                let mut stream = TcpStream::connect(exporter.address()).unwrap();
+                let body =
+                    ["Content-Length: 9", "Content-Length: 9\r\nExpect: 100-continue", "Transfer-Encoding: chunked"];
+                let method = if number % 2 == 0 { "GET" } else { "POST" };
+                let head = format!("{method} /metrics HTTP/1.1\r\nHost: x\r\n{}\r\n\r\n", body[number % body.len()]);
+                let _ = stream.write_all(head.as_bytes());
+                stream
+            })
+            .collect();
+        sleep(Duration::from_millis(500));
+        drop(waiting);
+    });
+    at_rest.again("300 clients that announce a body", &exporter, &bridge);
+}
+
+/// Reports of the largest size that is read, each made to take as much memory as it can.
+fn hostile_reports() -> [String; 5] {
+    const SIZE: usize = 255 * 1024;
+    let fill = |open: &str, part: &str, close: &str| {
+        format!("{open}{}{close}", vec![part; (SIZE - open.len() - close.len()) / (part.len() + 1)].join(","))
+    };
+    [
+        fill("{\"conference_sizes\":[", "1", "]}"),
+        fill("{", "\"\":1", "}"),
+        fill("{\"threads\":1,\"x\":{", "\"\":{}", "}}"),
+        fill("{\"conferences_by_size\":{", "\"bucket_le_1.0\":1", "}}"),
+        format!("{{\"x\":{}1{}}}", "[".repeat(SIZE / 2 - 10), "]".repeat(SIZE / 2 - 10)),
+    ]
+}
+
+#[test]
+fn hostile_reports_take_little_memory() {
+    for (number, report) in hostile_reports().into_iter().enumerate() {
+        let answer = response("200 OK", "application/json", &report);
+        let bridge = Bridge::start(move |stream, _| {
+            // All scrapes are under way before the first report comes.
+            sleep(Duration::from_millis(300));
+            stream.write_all(answer.as_bytes()).is_ok()
+        });
+        let exporter = exporter(&bridge, &[]);
+        for _ in 0..3 {
+            thread::scope(|scope| {
+                for _ in 0..40 {
+                    scope.spawn(|| assert_eq!(exporter.get("/metrics").status, 200));
+                }
+            });
+        }
+        let peak = memory(exporter.pid(), "VmHWM");
+        println!("hostile report {number}: peak memory {peak} KiB after 40 scrapes at once");
+        if is_release() {
+            assert!(peak < 32 * 1024, "hostile report {number} took {peak} KiB");
+        }
+    }
+}
+
+#[test]
+fn vanished_clients_leak_nothing() {
     let bridge = slow();
     let exporter = exporter(&bridge, &["--max-scrapes", "100"]);
     let at_rest = AtRest::of(&exporter, &bridge);
@@ -391,7 +454,7 @@ fn a_thousand_clients_that_vanish_leave_nothing_behind() {
 }
 
 #[test]
-fn requests_that_are_none_hold_nobody_up() {
+fn malformed_requests_do_not_delay_a_scrape() {
     let bridge = slow();
     let exporter = exporter(&bridge, &[]);
     let at_rest = AtRest::of(&exporter, &bridge);

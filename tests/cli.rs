@@ -196,7 +196,7 @@ fn mistakes_are_one_line_that_quotes_what_was_typed() {
         ("--timeout NaN", "--timeout: \"NaN\" is not"),
         ("--timeout -1", "--timeout: \"-1\" is not"),
         ("--timeout inf", "--timeout: \"inf\" is not"),
-        ("--max-scrapes 0", "--max-scrapes: \"0\" is not a number from 1 to 256"),
+        ("--max-scrapes 0", "--max-scrapes: \"0\" is not a number from 1 to 100"),
         ("--max-scrapes many", "--max-scrapes: \"many\" is not"),
         ("--legacy-names=maybe", "--legacy-names: \"maybe\" is neither true nor false"),
         ("--demo --url http://jvb", "--demo brings a bridge of its own and does not go with --url"),

@@ -493,11 +493,8 @@ impl Served {
 const SHORT: Duration = Duration::from_secs(1);
 
 /// So long that a test would fail.
-const LONG: Timeouts = Timeouts {
-    head: Duration::from_secs(3600),
-    write: Duration::from_secs(3600),
-    grace: Duration::from_secs(3600),
-};
+const LONG: Timeouts =
+    Timeouts { head: Duration::from_secs(3600), write: Duration::from_secs(3600), grace: Duration::from_secs(3600) };
 
 #[test]
 fn sample_bridge_routes() {
