@@ -46,8 +46,8 @@ bench: ## side by side with nginx, and with PEER="command with {url} and {addr}"
 bench-instructions: ## instructions and allocations of a scrape, held to benches/budgets.tsv; needs valgrind
 	python3 benches/instructions.py
 
-generate: ## write everything anew that is made from the tables in the code
-	UPDATE=1 cargo test
+generate: ## update every file that is made from the code: manual page, completions, tables, expected output
+	cargo run --example generate
 
 package-tools: ## install what the targets below need (Debian, root)
 	tests/tools/package_tools.sh dist image deb files

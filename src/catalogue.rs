@@ -1,8 +1,8 @@
 //! The table: one row for each statistic that any release of the Jitsi Videobridge ever sent.
 //!
 //! This module knows names, kinds, units and help texts, and nothing of JSON, of naming schemes or of formats. To teach the
-//! exporter a new statistic, add a row; nothing else needs a change but the golden files, which rewrite themselves (see
-//! `tests/golden.rs`).
+//! exporter a new statistic, add a row; nothing else needs a change but the generated files, which
+//! `make generate` updates.
 //!
 //! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), held
 //! against running bridges with live calls.

@@ -1,15 +1,13 @@
-//! Holds the dashboards, the rules and the documents in `deploy/` to the catalogue: every metric name in them exists, every
-//! panel and every alert says what it has to say, and the tables for old dashboards are those that the catalogue gives.
+//! Checks the dashboards, the rules and the documents in `deploy/` against the catalogue: every metric name in them exists, and
+//! every panel and every alert says what it has to say.
 //!
-//! `UPDATE=1 cargo test --test deploy` rewrites `LEGACY.md` and `legacy.yml`. What needs a Prometheus or Grafana's schema is
-//! in `tests/tools/observability*`.
+//! What needs a Prometheus or Grafana's schema is in `tests/tools/observability*`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row, Unit, unprefixed};
+use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -83,7 +81,7 @@ fn recorded(text: &str) -> BTreeSet<String> {
 /// The names of the older exporters.
 fn legacy() -> BTreeSet<String> {
     let mut names: BTreeSet<_> = ROWS.iter().map(|row| row.legacy.name.to_owned()).collect();
-    names.extend(recorded(&legacy_rules()));
+    names.extend(recorded(&read(LEGACY_RULES)));
     names
 }
 
@@ -444,7 +442,7 @@ fn recording_rules_write_over_nothing() {
     for name in recorded(&read(RULES)) {
         assert!(name.contains(':'), "{name}: a colon tells a recorded name from an exposed one");
     }
-    for name in recorded(&legacy_rules()) {
+    for name in recorded(&read(LEGACY_RULES)) {
         assert!(!exposed.contains(&name), "the exporter itself exposes {name}");
     }
 }
@@ -463,218 +461,18 @@ fn the_example_configurations_name_files_that_exist() {
 
 // Legacy names
 
-/// A legacy name beside the query that gives its value.
-struct Old {
-    /// The name, for the table with its labels.
-    name: String,
-    /// The name that the exporter gives it today.
-    today: String,
-    /// What gives the old value; `None` if nothing can.
-    query: Option<String>,
-    /// The recording rules: labels and expressions. None if the name is exposed as it was.
-    rules: Vec<(Option<(&'static str, String)>, String)>,
-    /// What else the table says.
-    note: &'static str,
-}
-
-/// The old value out of the new one.
-fn in_old_unit(name: &str, unit: Unit) -> String {
-    match unit {
-        Unit::Milliseconds => format!("{name} * 1000"),
-        Unit::KilobitsPerSecond => format!("{name} / 125"),
-        Unit::BitsPerSecond => format!("{name} * 8"),
-        Unit::Megabytes => format!("{name} / 1000000"),
-        Unit::Plain | Unit::Seconds | Unit::DateTime | Unit::Bytes | Unit::PacketsPerSecond => name.to_owned(),
-    }
-}
-
-/// The last element of every array that a release sends, but for the first, which had 15.
-const LAST_SIZE: usize = 21;
-const LAST_SIZE_2016: usize = 14;
-
-/// The number of conferences of exactly this size, out of cumulative buckets.
-fn of_size(name: &str, size: usize) -> String {
-    let upto = |le: &str| format!("{name}_bucket{{le=\"{le}\"}}");
-    let exactly = |le: &str| format!("{} - ignoring (le) {}", upto(le), upto(&format!("{}.0", size - 1)));
-    match size {
-        0 => format!("sum without (le) ({})", upto("0.0")),
-        LAST_SIZE => exactly("+Inf"),
-        // Where there is no such bucket, the array ended here: "that many or more".
-        LAST_SIZE_2016 => {
-            let bucket = format!("{size}.0");
-            format!("{} or ({}) unless ignoring (le) {}", exactly(&bucket), exactly("+Inf"), upto(&bucket))
-        }
-        _ => exactly(&format!("{size}.0")),
-    }
-}
-
-fn old_names() -> Vec<Old> {
-    let mut old = Vec::new();
-    for (index, row) in ROWS.iter().enumerate() {
-        let simple = |name: &str, today: &str, query: String, note| {
-            let unchanged = name == query;
-            let rules = if unchanged { Vec::new() } else { vec![(None, query.clone())] };
-            Old { name: name.to_owned(), today: today.to_owned(), query: Some(query), rules, note }
-        };
-        let first_of_name = ROWS[..index].iter().all(|other| other.standard.name != row.standard.name);
-        match row.kind {
-            Kind::Timestamp => old.push(Old {
-                name: row.legacy.name.to_owned(),
-                today: row.standard.name.to_owned(),
-                query: None,
-                rules: Vec::new(),
-                note: "The older exporters never exposed it: it is no number.",
-            }),
-            Kind::Info => {
-                let others = ROWS.iter().filter(|other| other.kind == Kind::Info && other.key != row.key);
-                let others: Vec<_> = others.map(|other| other.key).collect();
-                let query = format!("max without ({}) ({}{{{}!=\"\"}})", others.join(", "), row.standard.name, row.key);
-                old.push(simple(row.legacy.name, row.standard.name, query, ""));
-            }
-            Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => old.push(Old {
-                name: row.legacy.name.to_owned(),
-                today: row.standard.name.to_owned(),
-                query: None,
-                rules: Vec::new(),
-                note: "Two old names are one today, and this one was used by few releases: take the other.",
-            }),
-            Kind::Gauge | Kind::Boolean | Kind::Counter => {
-                let query = in_old_unit(row.standard.name, row.unit);
-                old.push(simple(row.legacy.name, row.standard.name, query.clone(), ""));
-                if let Some(unprefixed) = unprefixed(row.key) {
-                    old.push(simple(unprefixed.name, row.standard.name, query, ""));
-                }
-            }
-            Kind::Sizes => old.push(Old {
-                name: row.legacy.name.to_owned() + "{conference_size=\"3\"}",
-                today: format!("{}_bucket", row.standard.name),
-                query: Some(of_size(row.standard.name, 3)),
-                rules: (0..=LAST_SIZE)
-                    .map(|size| (Some(("conference_size", size.to_string())), of_size(row.standard.name, size)))
-                    .collect(),
-                note: "The buckets are cumulative: a number is the difference of two.",
-            }),
-            Kind::Histogram => {
-                for suffix in ["_bucket", "_count", "_sum"] {
-                    let today = format!("{}{suffix}", row.standard.name);
-                    old.push(simple(&format!("{}{suffix}", row.legacy.name), &today, today.clone(), ""));
-                }
-            }
-        }
-    }
-    // Never a rule for a name that means something else today.
-    let exposed = exposed();
-    for name in old.iter_mut().filter(|old| !old.rules.is_empty()) {
-        if exposed.contains(&name.name) {
-            name.rules.clear();
-            name.note = "No rule: the name means something else today.";
-        }
-    }
-    old
-}
-
-fn legacy_table() -> String {
-    let mut text = String::from(
-        "# From the names of the older exporters to today's\n\n\
-         Written by `UPDATE=1 cargo test --test deploy` from the catalogue; do not edit.\n\n\
-         The older exporters print each key of the bridge as `jitsi_<key>`, in the bridge's own unit. This one gives base units and\n\
-         `_total` to counters. The table has the name of today for each old one, and the query that gives the old value. There are\n\
-         three ways to keep a dashboard that was made for the old names:\n\n\
-         - edit it with this table, once and for all;\n\
-         - load [legacy.yml](legacy.yml) into Prometheus: recording rules that write each old name that differs. They begin when they\n\
-         \x20 are loaded, and lag by one evaluation;\n\
-         - start the exporter with `--legacy-names`: then it prints the old names itself, and the dashboards and rules of this folder\n\
-         \x20 find nothing.\n\n\
-         `jitsi_fetch_errors` of the Go exporter counted failed fetches. Without a counter, the failed scrapes of the last hour are\n\
-         `count_over_time(jitsi_scrape_error[1h])`, by reason.\n\n\
-         Before 2.1-158 the bridge sent `octo_receive_bitrate` and `octo_send_bitrate` in kilobits. The query gives what the bridge said,\n\
-         as the older exporters do.\n\n\
-         | old name | name | old value | |\n|---|---|---|---|\n",
-    );
-    for old in old_names() {
-        let query = match &old.query {
-            Some(query) if *query == old.name => "the same".to_owned(),
-            Some(query) => format!("`{query}`"),
-            None => "none".to_owned(),
-        };
-        let line = format!("| `{}` | `{}` | {query} | {} |", old.name, old.today, old.note);
-        writeln!(text, "{}", line.replace("|  |", "| |")).expect("a string takes all");
-    }
-    text
-}
-
-fn legacy_rules() -> String {
-    let mut text = String::from(
-        "# Written by `UPDATE=1 cargo test --test deploy` from the catalogue; do not edit.\n\
-         #\n\
-         # The names of the older exporters, as recording rules on today's names: for dashboards that are to go on as they are. Only\n\
-         # names that differ; LEGACY.md has all of them. Not together with --legacy-names, nor with an older exporter under the same\n\
-         # job and instance: two sources would write one series.\n\
-         groups:\n  - name: jitsi-legacy\n    rules:\n",
-    );
-    for old in old_names() {
-        let name = old.name.split('{').next().expect("split gives one at least");
-        for (label, query) in &old.rules {
-            writeln!(text, "      - record: {name}\n        expr: {}", quoted(query)).expect("a string takes all");
-            if let Some((label, value)) = label {
-                writeln!(text, "        labels:\n          {label}: \"{value}\"").expect("a string takes all");
-            }
-        }
-    }
-    text
-}
-
-/// As a YAML scalar. Braces and quotes are only a danger at its beginning, `": "` and `" #"` do not occur in a query.
-fn quoted(query: &str) -> String {
-    assert!(!query.contains(": ") && !query.contains(" #") && query.starts_with(char::is_alphabetic), "{query}");
-    query.to_owned()
-}
-
-/// Compares a generated file, or rewrites it if `UPDATE` is set.
-fn generated(path: &str, wanted: &str) {
-    let path: PathBuf = root().join(path);
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, wanted).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        return;
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    let differs =
-        wanted.lines().zip(found.lines().chain(std::iter::repeat(""))).find(|(wanted, found)| wanted != found);
-    assert!(
-        found == wanted,
-        "{} is not what the catalogue gives; UPDATE=1 cargo test --test deploy rewrites it. First difference: {differs:?}",
-        path.display()
-    );
-}
-
 #[test]
-fn legacy_tables_are_those_of_the_catalogue() {
-    generated(LEGACY_TABLE, &legacy_table());
-    generated(LEGACY_RULES, &legacy_rules());
-}
-
-#[test]
-fn every_legacy_name_is_in_the_table_and_gives_its_own_value() {
-    let table = legacy_table();
+fn legacy_rules_cover_every_name_that_changed() {
+    let table = read(LEGACY_TABLE);
     for row in ROWS {
         assert!(table.contains(&format!("| `{}", row.legacy.name)), "{}", row.key);
     }
-    assert!(
-        table.contains(
-            "| `jitsi_rtt_aggregate` | `jitsi_rtt_aggregate_seconds` | `jitsi_rtt_aggregate_seconds * 1000` |"
-        )
-    );
-    assert!(table.contains("| `jitsi_participants` | `jitsi_participants` | the same |"));
     let exposed = exposed();
-    for old in old_names() {
-        for (_, query) in old.rules {
-            assert_eq!(unknown_metrics(&query, &exposed), Vec::<String>::new(), "{}", old.name);
-        }
-    }
-    // No series is written by two rules.
-    let mut written = BTreeSet::new();
-    for (record, rule) in rules(&legacy_rules()) {
+    let mut recorded = BTreeSet::new();
+    for (record, rule) in rules(&read(LEGACY_RULES)) {
+        let query = field(&rule, "expr").expect("a rule has an expression");
+        assert_eq!(unknown_metrics(query, &exposed), Vec::<String>::new(), "{record:?}");
         let size = field(&rule["labels"], "conference_size").map(str::to_owned);
-        assert!(written.insert((record.clone(), size.clone())), "{record:?} {size:?}");
+        assert!(recorded.insert((record.clone(), size)), "two rules record {record:?}");
     }
 }

@@ -1,4 +1,4 @@
-# Made from the table of options by tests/packaging.rs (UPDATE=1).
+# Made from the table of options by `make generate`.
 _jitsiexporter() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()

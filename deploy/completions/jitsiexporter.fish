@@ -1,4 +1,4 @@
-# Made from the table of options by tests/packaging.rs (UPDATE=1).
+# Made from the table of options by `make generate`.
 complete -c jitsiexporter -f
 complete -c jitsiexporter -l help -d 'display usage information'
 complete -c jitsiexporter -l url -x -d 'the bridge, http or https; without a path /colibri/stats is meant; user:password@ is basic auth'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
-# Whether they say what the program does is tested by tests/packaging.rs; this is about whether their readers take them.
+# That they say what the program does is tested in Rust (tests/packaging.rs, tests/generated.rs); this is about their readers.
 set -eu
 cd "$(dirname "$0")/../.."
 

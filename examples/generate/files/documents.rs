@@ -1,0 +1,95 @@
+//! The marked blocks in documents: `<!-- NAME:begin -->` to `<!-- NAME:end -->` in any Markdown file.
+
+use std::fmt::Write as _;
+
+use jitsiexporter::catalogue::{OWN, ROWS};
+use jitsiexporter::cli;
+
+use super::{File, files_below, has_extension, read, root};
+
+/// A block's name and what makes its content.
+type Block = (&'static str, fn() -> String);
+
+/// Every block that a document may have.
+const BLOCKS: [Block; 5] = [
+    ("options", options),
+    ("help", || format!("```\n{}```\n", cli::help())),
+    ("own", own),
+    ("metrics", metrics),
+    ("targets", targets),
+];
+
+/// The documents that have a block, with its present content.
+pub fn files() -> Vec<File> {
+    let places = ["README.md", "CONTRIBUTING.md"].into_iter().filter(|path| root().join(path).exists());
+    let mut documents: Vec<_> = places.map(str::to_owned).collect();
+    documents.extend(["docs", "deploy"].into_iter().flat_map(files_below).filter(|path| has_extension(path, "md")));
+    let files = documents.into_iter().filter_map(|path| {
+        let text = read(&path);
+        text.contains(":begin -->").then(|| File { content: filled(&path, &text), path })
+    });
+    files.collect()
+}
+
+fn filled(path: &str, text: &str) -> String {
+    let mut filled = text.to_owned();
+    for (name, content) in BLOCKS {
+        let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+        let Some((before, rest)) = filled.split_once(&begin) else { continue };
+        let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path}: {end} is missing"));
+        filled = format!("{before}{begin}{}{end}{after}", content());
+    }
+    filled
+}
+
+fn options() -> String {
+    let mut table = String::from("| option | default | environment | meaning |\n|---|---|---|---|\n");
+    for option in cli::options() {
+        let name = [Some(option.name), option.value].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let code = |text: Option<String>| text.map(|text| format!("`{text}`")).unwrap_or_default();
+        let description = option.description.replace('<', "&lt;").replace('>', "&gt;");
+        let (default, variable) = (code(option.default), code(option.variable));
+        writeln!(table, "| `{name}` | {default} | {variable} | {description} |").unwrap();
+    }
+    table
+}
+
+/// The metrics about the scrape.
+fn own() -> String {
+    let mut table = String::from("| metric | meaning |\n|---|---|\n");
+    for own in OWN {
+        let label = match own.name {
+            "jitsi_scrape_error" => "{reason=\"…\"}",
+            "jitsi_exporter_build_info" => "{version=\"…\"}",
+            _ => "",
+        };
+        let only = if own.name == "jitsi_scrape_error" { " Only there when `jitsi_up` is 0." } else { "" };
+        writeln!(table, "| `{}{label}` | {}{only} |", own.name, own.help).unwrap();
+    }
+    table
+}
+
+/// The metrics about the bridge.
+fn metrics() -> String {
+    let mut table = String::from("| metric | type | key of the bridge | meaning |\n|---|---|---|---|\n");
+    for row in ROWS {
+        let kind = format!("{:?}", row.kind).to_lowercase();
+        // Behind the key, the help text only has the unit of the bridge.
+        let (help, unit) = row.legacy.help.rsplit_once(" (").expect("help ends with the key");
+        let unit = unit.trim_start_matches(row.key).trim_start_matches(", ").trim_end_matches(").");
+        let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
+        writeln!(table, "| `{}` | {kind} | `{}`{unit} | {help} |", row.standard.name, row.key).unwrap();
+    }
+    table
+}
+
+/// The targets of the Makefile that have a `##` comment.
+fn targets() -> String {
+    let mut table = String::from("| target | |\n|---|---|\n");
+    for line in read("Makefile").lines() {
+        let Some((rule, comment)) = line.split_once(" ## ") else { continue };
+        let target = rule.split(':').next().expect("split gives one at least");
+        writeln!(table, "| `make {target}` | {comment} |").unwrap();
+    }
+    table
+}

@@ -1,0 +1,42 @@
+//! The expected exposition of each fixture ("golden files"), and reports of the demo's bridge.
+
+use std::fs;
+use std::time::Duration;
+
+use jitsiexporter::demo;
+use jitsiexporter::family::Names::{Legacy, Standard};
+use jitsiexporter::format::Format::{OpenMetrics, Text};
+use jitsiexporter::scrape::expose;
+
+use super::{File, files_below, has_extension, root};
+
+const FIXTURES: &str = "fixtures/";
+pub const EXPECTED: &str = "fixtures/expected/";
+
+pub fn files() -> Vec<File> {
+    let mut files = vec![demo_reports()];
+    for fixture in files_below(FIXTURES).into_iter().filter(|path| has_extension(path, "json")) {
+        let captured = fixture.starts_with("fixtures/captured/");
+        // The captured reports are many and much alike: the two variants that differ most.
+        let variants = [(Standard, OpenMetrics), (Legacy, Text), (Standard, Text), (Legacy, OpenMetrics)];
+        for (names, format) in variants.into_iter().take(if captured { 2 } else { 4 }) {
+            let body = fs::read(root().join(&fixture)).expect("the file was just found");
+            // The duration is the only sample that differs from scrape to scrape.
+            let exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
+            let name = fixture.trim_start_matches(FIXTURES).trim_end_matches(".json");
+            let names = if names == Standard { "standard" } else { "legacy" };
+            let format = if format == OpenMetrics { "openmetrics" } else { "text" };
+            files.push(File::new(format!("{EXPECTED}{name}.{names}.{format}"), exposition));
+        }
+    }
+    files
+}
+
+/// Unix times: 4 a.m., halfway up, the peak hour, half a second before 2028, and the start of the simulation, when every counter
+/// is 0.
+const MOMENTS: [f64; 5] = [1_790_395_200.0, 1_790_416_863.25, 1_790_438_400.0, 1_830_297_599.5, 1_704_067_200.0];
+
+fn demo_reports() -> File {
+    let report = |now| demo::report(now).replace(',', ",\n") + "\n";
+    File::new(format!("{FIXTURES}demo.txt"), MOMENTS.into_iter().map(report).collect())
+}
