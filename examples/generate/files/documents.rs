@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jitsiexporter::catalogue::{OWN, ROWS};
-use jitsiexporter::cli;
+use jitsiexporter::{cli, error};
 
 use super::{File, files_below, has_extension, read, root};
 
@@ -11,11 +11,12 @@ use super::{File, files_below, has_extension, read, root};
 type Block = (&'static str, fn() -> String);
 
 /// Every block that a document may have.
-const BLOCKS: [Block; 5] = [
+const BLOCKS: [Block; 6] = [
     ("options", options),
     ("help", || format!("```\n{}```\n", cli::help())),
     ("own", own),
     ("metrics", metrics),
+    ("reasons", reasons),
     ("targets", targets),
 ];
 
@@ -32,14 +33,19 @@ pub fn files() -> Vec<File> {
 }
 
 fn filled(path: &str, text: &str) -> String {
-    let mut filled = text.to_owned();
-    for (name, content) in BLOCKS {
-        let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
-        let Some((before, rest)) = filled.split_once(&begin) else { continue };
-        let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path}: {end} is missing"));
-        filled = format!("{before}{begin}{}{end}{after}", content());
+    const BEGIN: &str = ":begin -->\n";
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(BEGIN) {
+        let name = before.rsplit_once("<!-- ").map_or("", |(_, name)| name);
+        let block = BLOCKS.iter().find(|(known, _)| *known == name);
+        let (_, content) = block.unwrap_or_else(|| panic!("{path}: there is no block {name:?}"));
+        let end = format!("<!-- {name}:end -->");
+        let (_, after) = after.split_once(&end).unwrap_or_else(|| panic!("{path}: {end} is missing"));
+        filled.extend([before, BEGIN, &content(), &end]);
+        rest = after;
     }
-    filled
+    filled + rest
 }
 
 fn options() -> String {
@@ -79,6 +85,15 @@ fn metrics() -> String {
         let unit = unit.trim_start_matches(row.key).trim_start_matches(", ").trim_end_matches(").");
         let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
         writeln!(table, "| `{}` | {kind} | `{}`{unit} | {help} |", row.standard.name, row.key).unwrap();
+    }
+    table
+}
+
+/// Why a scrape fails, and what to do.
+fn reasons() -> String {
+    let mut table = String::from("| reason | what the log says | what to do |\n|---|---|---|\n");
+    for error::Row { reason, what, remedy } in error::table() {
+        writeln!(table, "| `{reason}` | {what} | {remedy} |").unwrap();
     }
     table
 }
