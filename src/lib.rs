@@ -43,3 +43,4 @@ pub mod log;
 pub mod render;
 pub mod report;
 pub mod scrape;
+pub mod web_config;

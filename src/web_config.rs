@@ -1,0 +1,329 @@
+//! The web configuration (`--web-config-file`): TLS, client certificates and passwords for the listener, in the file format
+//! of Prometheus' exporter-toolkit.
+//!
+//! The files are looked at for each new TLS connection and for each request that needs a password, which is a `stat` for each
+//! of them; they are read again when that shows a change. Nothing polls. A change that cannot be used is logged once, and the
+//! state before it stays in use.
+
+mod auth;
+mod file;
+mod tls;
+
+use std::fs;
+use std::io::{self, ErrorKind, Read as _};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ring::digest::{Context, Digest, SHA256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+pub use tokio_rustls::server::TlsStream;
+
+pub use self::auth::Access;
+use self::auth::{Gate, Users, lock};
+use self::file::Settings;
+use self::tls::Pem;
+use crate::log;
+
+/// The largest file that is read, in bytes. The public roots take 220 KB.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Clock ticks of file systems are shorter than this. A file that changed so recently may change again without a sign of it.
+const TICK: Duration = Duration::from_millis(50);
+
+/// At most one failed handshake is logged in this time: any client can make them fail.
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a client gets that speaks HTTP where TLS is spoken; Go's server says the same.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+    Client sent an HTTP request to an HTTPS server.\n";
+
+/// How much of a request is read before [`NOT_TLS`]: the whole of it in all likelihood, so that closing the connection does not
+/// reset it.
+const NOT_TLS_READ: usize = 4096;
+
+/// A web configuration file in use.
+pub struct WebConfig {
+    path: PathBuf,
+    gate: Gate,
+    state: Mutex<State>,
+    failures: Mutex<Failures>,
+}
+
+struct State {
+    current: Arc<Current>,
+    /// Of everything that was read for it.
+    digest: Digest,
+    /// The files that were read last, whether or not they could be used.
+    files: Vec<Watched>,
+    /// The last complaint, so that it is not repeated.
+    complaint: Option<String>,
+}
+
+/// What applies to new connections and requests.
+struct Current {
+    tls: Option<Arc<ServerConfig>>,
+    requires_certificate: bool,
+    users: Users,
+}
+
+/// A file, and how it looked just before it was read.
+struct Watched {
+    path: PathBuf,
+    /// `None` if it had changed so recently that a further change might not show.
+    stamp: Option<Stamp>,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Self {
+        let stamp = Stamp::of(path);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { path: path.to_owned(), stamp: stamp.is_settled(now).then_some(stamp) }
+    }
+
+    fn may_have_changed(&self) -> bool {
+        self.stamp != Some(Stamp::of(&self.path))
+    }
+}
+
+/// How a file looks without being read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stamp {
+    File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
+    Missing,
+}
+
+impl Stamp {
+    /// Follows symbolic links, so a link that is switched shows as another file.
+    fn of(path: &Path) -> Self {
+        fs::metadata(path).map_or(Self::Missing, |file| Self::File {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+
+    fn is_settled(&self, now: Duration) -> bool {
+        let Self::File { changed: (seconds, nanoseconds), .. } = *self else { return true };
+        let (seconds, nanoseconds) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
+        now.abs_diff(Duration::new(seconds, nanoseconds)) > TICK
+    }
+}
+
+/// Everything that a configuration consists of.
+struct Contents {
+    settings: Settings,
+    pem: Option<Pem>,
+    digest: Digest,
+}
+
+impl Contents {
+    /// Reads a configuration file and the files it names, all of which are added to `files`.
+    fn read(path: &Path, files: &mut Vec<Watched>) -> Result<Self, String> {
+        files.push(Watched::new(path));
+        let text = read(path)?;
+        let mut digest = Context::new(&SHA256);
+        digest.update(&text);
+        let text = String::from_utf8(text).map_err(|_| "is not UTF-8")?;
+        // The parent of a plain file name is the empty path, which is where it is looked up.
+        let settings = file::parse(&text, path.parent().unwrap_or(Path::new("")))?;
+        let pem = settings.tls.as_ref().map(|tls| {
+            let named = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
+            files.extend(named.into_iter().flatten().map(|file| Watched::new(file)));
+            let mut read = |key: &str, file: &Path| {
+                let content =
+                    read(file).map_err(|error| format!("tls_server_config.{key}: {} {error}", file.display()))?;
+                digest.update(&(content.len() as u64).to_be_bytes());
+                digest.update(&content);
+                Ok::<_, String>(content)
+            };
+            Ok::<_, String>(Pem {
+                cert: read("cert_file", &tls.cert_file)?,
+                key: read("key_file", &tls.key_file)?,
+                client_ca: tls.client_ca_file.as_ref().map(|file| read("client_ca_file", file)).transpose()?,
+            })
+        });
+        Ok(Self { pem: pem.transpose()?, settings, digest: digest.finish() })
+    }
+
+    fn build(self, before: &Users) -> Result<Current, String> {
+        let tls = match (&self.settings.tls, &self.pem) {
+            (Some(tls), Some(pem)) => Some(tls::server_config(tls, pem)?),
+            _ => None,
+        };
+        let requires_certificate = self.settings.tls.is_some_and(|tls| tls.requires_certificate());
+        Ok(Current { tls, requires_certificate, users: Users::new(self.settings.users, before) })
+    }
+}
+
+/// Reads a whole file.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: io::Error| format!("cannot be read: {}", plain(&error));
+    // Opening a named pipe would wait for someone to write to it.
+    if !fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    let mut content = Vec::new();
+    fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)).map_err(cannot)?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(format!("is larger than {} MiB", MAX_FILE >> 20));
+    }
+    Ok(content)
+}
+
+/// The text of an error without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text.to_lowercase()
+}
+
+impl Current {
+    /// What clients would no longer have to do if `next` replaced this. A file that is cut short while it is written must not
+    /// open the door, so that takes a restart.
+    fn loosened_by(&self, next: &Self) -> Option<&'static str> {
+        if self.tls.is_some() && next.tls.is_none() {
+            Some("tls_server_config is gone")
+        } else if self.tls.is_none() && next.tls.is_some() {
+            // Clients that were told to speak HTTP would be locked out.
+            Some("tls_server_config is new")
+        } else if self.requires_certificate && !next.requires_certificate {
+            Some("client certificates are no longer required")
+        } else if !self.users.is_empty() && next.users.is_empty() {
+            Some("basic_auth_users is gone")
+        } else {
+            None
+        }
+    }
+}
+
+impl State {
+    /// Reads the files again, and uses what they hold if it can be used.
+    fn reload(&mut self, path: &Path) {
+        let mut files = Vec::new();
+        let next = Contents::read(path, &mut files).and_then(|contents| {
+            let digest = contents.digest;
+            if digest.as_ref() == self.digest.as_ref() {
+                return Ok(None);
+            }
+            let next = contents.build(&self.current.users)?;
+            match self.current.loosened_by(&next) {
+                Some(what) => Err(format!("{what}, which takes a restart")),
+                None => Ok(Some((digest, next))),
+            }
+        });
+        self.files = files;
+        match next {
+            Ok(next) => {
+                if let Some((digest, next)) = next {
+                    self.digest = digest;
+                    self.current = Arc::new(next);
+                    log::line(format_args!("{} or a file it names has changed and is in use", path.display()));
+                }
+                self.complaint = None;
+            }
+            Err(complaint) => {
+                if self.complaint.as_ref() != Some(&complaint) {
+                    log::line(format_args!("{}: {complaint}; what was read before stays in use", path.display()));
+                }
+                self.complaint = Some(complaint);
+            }
+        }
+    }
+}
+
+impl WebConfig {
+    /// Reads a web configuration file and the files it names.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the file and the key.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let mut files = Vec::new();
+        let failed = |error| format!("{}: {error}", path.display());
+        let contents = Contents::read(path, &mut files).map_err(failed)?;
+        let digest = contents.digest;
+        let current = Arc::new(contents.build(&Users::default()).map_err(failed)?);
+        let state = Mutex::new(State { current, digest, files, complaint: None });
+        Ok(Self { path: path.to_owned(), gate: Gate::new()?, state, failures: Mutex::default() })
+    }
+
+    /// Whether the listener speaks TLS. That takes a restart to change.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.current().tls.is_some()
+    }
+
+    /// What applies now, after a look at the files.
+    fn current(&self) -> Arc<Current> {
+        let mut state = lock(&self.state);
+        if state.files.iter().any(Watched::may_have_changed) {
+            state.reload(&self.path);
+        }
+        Arc::clone(&state.current)
+    }
+
+    /// Decides whether a request may pass. `authorization` is the value of its header.
+    pub async fn check(&self, authorization: Option<&[u8]>, client: IpAddr) -> Access {
+        let current = self.current();
+        self.gate.check(&current.users, authorization, client).await
+    }
+
+    /// Completes the TLS handshake of a connection. Takes as long as the client takes: the caller has to set a limit.
+    ///
+    /// # Errors
+    ///
+    /// If the client has gone, does not speak TLS or is refused. The latter two are logged.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let client = stream.peer_addr()?.ip();
+        let accepted = self.handshake(stream).await;
+        if let Err(error) = &accepted
+            && matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+        {
+            self.log_failure(client, error);
+        }
+        accepted
+    }
+
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        if first[0].is_ascii_uppercase() {
+            let _ = stream.read(&mut [0; NOT_TLS_READ]).await?;
+            stream.write_all(NOT_TLS).await?;
+            stream.shutdown().await?;
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the client speaks plain HTTP"));
+        }
+        let config = self.current().tls.clone().ok_or_else(|| io::Error::other("TLS is off"))?;
+        TlsAcceptor::from(config).accept(stream).await
+    }
+
+    fn log_failure(&self, client: IpAddr, error: &io::Error) {
+        let mut failures = lock(&self.failures);
+        if failures.logged.is_some_and(|logged| logged.elapsed() < FAILURE_PAUSE) {
+            failures.unlogged += 1;
+            return;
+        }
+        let more = match std::mem::take(&mut failures.unlogged) {
+            0 => String::new(),
+            more => format!(" (and {more} more before it)"),
+        };
+        failures.logged = Some(Instant::now());
+        log::line(format_args!("TLS handshake with {client} failed: {error}{more}"));
+    }
+}
+
+/// Failed handshakes.
+#[derive(Default)]
+struct Failures {
+    logged: Option<Instant>,
+    unlogged: u64,
+}

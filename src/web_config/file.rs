@@ -1,0 +1,471 @@
+//! The text of a web configuration file -> [`Settings`]. The format is that of Prometheus' exporter-toolkit.
+//!
+//! It is read from the parser's events rather than from a document tree: every message can name its line, a scalar is the text
+//! that was typed (the user `123` is not a number), and an alias cannot expand to more than the file holds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::Chars;
+
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::TScalarStyle;
+
+/// What a web configuration file says. It holds hashes of passwords, so it cannot be printed.
+#[derive(Default)]
+pub struct Settings {
+    /// Without it the listener speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Bcrypt hashes by user. Without any, no password is asked for.
+    pub users: BTreeMap<String, String>,
+}
+
+/// The section `tls_server_config`.
+#[derive(Debug)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    pub client_auth: ClientAuth,
+    pub client_ca_file: Option<PathBuf>,
+    pub client_allowed_sans: Option<Vec<String>>,
+    pub min_version: Version,
+    pub max_version: Version,
+}
+
+impl Tls {
+    /// Whether a client without a certificate is refused. A list of allowed names needs one to look into.
+    pub fn requires_certificate(&self) -> bool {
+        matches!(self.client_auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert)
+            || self.client_allowed_sans.is_some()
+    }
+}
+
+/// Whether clients have to present a certificate. The names are those of Go's crypto/tls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    #[default]
+    NoClientCert,
+    RequestClientCert,
+    RequireAnyClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+impl ClientAuth {
+    /// Whether a certificate that is presented has to be signed by `client_ca_file`.
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyClientCertIfGiven | Self::RequireAndVerifyClientCert)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "" | "NoClientCert" => Self::NoClientCert,
+            "RequestClientCert" => Self::RequestClientCert,
+            // The second is an old name that exporter-toolkit still accepts.
+            "RequireAnyClientCert" | "RequireClientCert" => Self::RequireAnyClientCert,
+            "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
+            "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
+            _ => return None,
+        })
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    Tls12,
+    Tls13,
+}
+
+/// Reads the text of a file. Relative paths in it are relative to `directory`.
+///
+/// # Errors
+///
+/// One line that names the line and the key, and never a value that may be a secret.
+pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
+    // A byte order mark is no part of the text; Windows editors write one.
+    let mut reader = Reader { parser: Parser::new_from_str(text.trim_start_matches('\u{feff}')) };
+    let mut settings = Settings::default();
+    match reader.next()? {
+        // Nothing but comments.
+        (Event::StreamEnd, _) => return Ok(settings),
+        (Event::DocumentStart, _) => {}
+        (_, line) => return Err(at(line, "is not valid YAML")),
+    }
+    reader.mapping("the file", |reader, key, line| {
+        match key {
+            "tls_server_config" => settings.tls = reader.tls(directory)?,
+            "basic_auth_users" => settings.users = reader.users()?,
+            "http_server_config" => {
+                return Err(at(line, "http_server_config is not supported: there is no HTTP/2 and no header to add"));
+            }
+            "rate_limit" => return Err(at(line, "rate_limit is not supported")),
+            _ => return Err(unknown(line, "", key)),
+        }
+        Ok(())
+    })?;
+    match (reader.next()?, reader.next()?) {
+        ((Event::DocumentEnd, _), (Event::StreamEnd, _)) => Ok(settings),
+        (_, (_, line)) => Err(at(line, "a second document begins here; there has to be one")),
+    }
+}
+
+fn at(line: usize, what: impl std::fmt::Display) -> String {
+    format!("line {line}: {what}")
+}
+
+/// A name that may be repeated in a message. In a file with a mistake a hash or a password can stand in the place of a name.
+fn printable(name: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
+    // No bcrypt hash is as short as that, and none is without a dollar sign.
+    (!name.is_empty() && name.len() <= 32 && name.chars().all(plain)).then_some(name)
+}
+
+fn unknown(line: usize, section: &str, key: &str) -> String {
+    match printable(key) {
+        Some(key) => at(line, format_args!("{section}{key} is not a key of a web configuration file")),
+        None => at(line, "this is not a key of a web configuration file"),
+    }
+}
+
+struct Reader<'a> {
+    parser: Parser<Chars<'a>>,
+}
+
+impl Reader<'_> {
+    /// The next event that carries meaning, and its line.
+    fn next(&mut self) -> Result<(Event, usize), String> {
+        loop {
+            let (event, marker) = self.parser.next_token().map_err(|error| {
+                // The parser's own words may quote the file.
+                at(error.marker().line(), "is not valid YAML")
+            })?;
+            let line = marker.line();
+            match event {
+                Event::Nothing | Event::StreamStart => {}
+                Event::Alias(_) => return Err(at(line, "YAML aliases are not supported")),
+                Event::Scalar(_, _, _, Some(_))
+                | Event::SequenceStart(_, Some(_))
+                | Event::MappingStart(_, Some(_)) => {
+                    return Err(at(line, "YAML tags are not supported"));
+                }
+                event => return Ok((event, line)),
+            }
+        }
+    }
+
+    /// Reads a mapping, or null, which is as good as an empty one. `entry` has to read the value of each key.
+    fn mapping(
+        &mut self,
+        name: &str,
+        mut entry: impl FnMut(&mut Self, &str, usize) -> Result<(), String>,
+    ) -> Result<(), String> {
+        match self.next()? {
+            (Event::MappingStart(..), _) => {}
+            (Event::Scalar(text, style, ..), _) if is_null(&text, style) => return Ok(()),
+            (_, line) => return Err(at(line, format_args!("{name} has to be a mapping (key: value)"))),
+        }
+        let mut seen = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::MappingEnd, _) => return Ok(()),
+                (Event::Scalar(key, ..), line) => {
+                    if seen.contains(&key) {
+                        let key = printable(&key).unwrap_or("this key");
+                        return Err(at(line, format_args!("{key} is given twice in {name}")));
+                    }
+                    entry(self, &key, line)?;
+                    seen.push(key);
+                }
+                (_, line) => return Err(at(line, format_args!("a key in {name} is not a string"))),
+            }
+        }
+    }
+
+    /// A string as it was typed; `None` if it is null or empty, which exporter-toolkit takes for absent as well.
+    fn string(&mut self, key: &str) -> Result<Option<String>, String> {
+        match self.next()? {
+            (Event::Scalar(text, style, ..), _) => Ok((!text.is_empty() && !is_null(&text, style)).then_some(text)),
+            (_, line) => Err(at(line, format_args!("{key} has to be a string"))),
+        }
+    }
+
+    fn strings(&mut self, key: &str) -> Result<Option<Vec<String>>, String> {
+        match self.next()? {
+            (Event::SequenceStart(..), _) => {}
+            (Event::Scalar(text, style, ..), _) if is_null(&text, style) => return Ok(None),
+            (_, line) => return Err(at(line, format_args!("{key} has to be a list of strings"))),
+        }
+        let mut list = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Some(list)),
+                (Event::Scalar(text, ..), _) => list.push(text),
+                (_, line) => return Err(at(line, format_args!("{key} has to be a list of strings"))),
+            }
+        }
+    }
+
+    fn version(&mut self, key: &str, line: usize, default: Version) -> Result<Version, String> {
+        match self.string(key)?.as_deref() {
+            None => Ok(default),
+            Some("TLS12") => Ok(Version::Tls12),
+            Some("TLS13") => Ok(Version::Tls13),
+            Some(_) => Err(at(line, format_args!("{key} has to be TLS12 or TLS13"))),
+        }
+    }
+
+    fn tls(&mut self, directory: &Path) -> Result<Option<Tls>, String> {
+        const SECTION: &str = "tls_server_config.";
+        let (mut cert_file, mut key_file, mut client_ca_file, mut client_allowed_sans) = (None, None, None, None);
+        let mut client_auth = ClientAuth::default();
+        let (mut min_version, mut max_version) = (Version::Tls12, Version::Tls13);
+        let mut first = None;
+        self.mapping("tls_server_config", |reader, key, line| {
+            let name = format!("{SECTION}{key}");
+            first.get_or_insert(line);
+            match key {
+                "cert_file" => cert_file = reader.string(&name)?,
+                "key_file" => key_file = reader.string(&name)?,
+                "client_ca_file" => client_ca_file = reader.string(&name)?,
+                "client_allowed_sans" => client_allowed_sans = reader.strings(&name)?,
+                "min_version" => min_version = reader.version(&name, line, Version::Tls12)?,
+                "max_version" => max_version = reader.version(&name, line, Version::Tls13)?,
+                "client_auth_type" => {
+                    let policy = reader.string(&name)?.unwrap_or_default();
+                    client_auth = ClientAuth::parse(&policy).ok_or_else(|| {
+                        at(
+                            line,
+                            format_args!(
+                                "{name} has to be NoClientCert, RequestClientCert, RequireAnyClientCert, \
+                                 VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+                            ),
+                        )
+                    })?;
+                }
+                "cert" | "key" | "client_ca" => {
+                    return Err(at(line, format_args!("{name} is not supported: use {key}_file")));
+                }
+                "cipher_suites" | "curve_preferences" | "prefer_server_cipher_suites" => {
+                    return Err(at(
+                        line,
+                        format_args!("{name} is not supported: every cipher on offer is a strong one"),
+                    ));
+                }
+                _ => return Err(unknown(line, SECTION, key)),
+            }
+            Ok(())
+        })?;
+        let Some(line) = first else { return Ok(None) };
+        let wrong = |what: &str| Err(at(line, format_args!("tls_server_config: {what}")));
+        let (Some(cert_file), Some(key_file)) = (&cert_file, &key_file) else {
+            return wrong(if cert_file.is_none() { "cert_file is missing" } else { "key_file is missing" });
+        };
+        if client_auth == ClientAuth::NoClientCert && client_ca_file.is_some() {
+            return wrong("client_ca_file needs a client_auth_type other than NoClientCert");
+        }
+        if client_auth == ClientAuth::NoClientCert && client_allowed_sans.is_some() {
+            return wrong("client_allowed_sans needs a client_auth_type other than NoClientCert");
+        }
+        if client_auth.verifies() && client_ca_file.is_none() {
+            return wrong("a client_auth_type that verifies needs client_ca_file");
+        }
+        if min_version > max_version {
+            return wrong("min_version is higher than max_version");
+        }
+        let path = |name: &str| directory.join(name);
+        Ok(Some(Tls {
+            cert_file: path(cert_file),
+            key_file: path(key_file),
+            client_auth,
+            client_ca_file: client_ca_file.as_deref().map(path),
+            client_allowed_sans,
+            min_version,
+            max_version,
+        }))
+    }
+
+    fn users(&mut self) -> Result<BTreeMap<String, String>, String> {
+        let mut users = BTreeMap::new();
+        self.mapping("basic_auth_users", |reader, user, line| {
+            let name = printable(user).map_or_else(|| "the user".to_owned(), |user| format!("user {user}"));
+            let hash = reader.string("a password hash in basic_auth_users")?.unwrap_or_default();
+            if user.is_empty() || user.contains(':') {
+                return Err(at(line, "basic_auth_users: a user name is empty or has a colon in it"));
+            }
+            super::auth::validate_hash(&hash)
+                .map_err(|what| at(line, format_args!("basic_auth_users: the password of {name} {what}")))?;
+            users.insert(user.to_owned(), hash);
+            Ok(())
+        })?;
+        Ok(users)
+    }
+}
+
+/// Null as Go's YAML package reads it.
+fn is_null(text: &str, style: TScalarStyle) -> bool {
+    style == TScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+
+    fn read(text: &str) -> Result<Settings, String> {
+        parse(text, Path::new("/etc/jitsiexporter"))
+    }
+
+    fn tls(keys: &str) -> Result<Tls, String> {
+        let text = format!("tls_server_config:\n  cert_file: a.pem\n  key_file: b.pem\n{keys}");
+        read(&text).map(|settings| settings.tls.expect("a section"))
+    }
+
+    #[test]
+    fn a_file_that_asks_for_nothing() {
+        for text in [
+            "",
+            "\n",
+            "# nothing\n",
+            "---\n",
+            "{}",
+            "null",
+            "tls_server_config:\nbasic_auth_users:\n",
+            "tls_server_config: {}",
+        ] {
+            let settings = read(text).unwrap();
+            assert!(settings.tls.is_none() && settings.users.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let tls = tls("  client_auth_type: RequestClientCert\n  client_ca_file: /ca/c.pem\n").unwrap();
+        assert_eq!(tls.cert_file, Path::new("/etc/jitsiexporter/a.pem"));
+        assert_eq!(tls.key_file, Path::new("/etc/jitsiexporter/b.pem"));
+        assert_eq!(tls.client_ca_file.as_deref(), Some(Path::new("/ca/c.pem")));
+    }
+
+    #[test]
+    fn defaults_are_those_of_exporter_toolkit() {
+        for keys in [
+            "",
+            "  client_auth_type:\n  client_ca_file: ''\n  min_version: null\n  max_version: ~\n  client_allowed_sans:\n",
+        ] {
+            let tls = tls(keys).unwrap();
+            assert_eq!((tls.min_version, tls.max_version), (Version::Tls12, Version::Tls13));
+            assert_eq!((tls.client_auth, tls.requires_certificate()), (ClientAuth::NoClientCert, false));
+            assert!(tls.client_ca_file.is_none() && tls.client_allowed_sans.is_none());
+        }
+    }
+
+    #[test]
+    fn reads_client_auth_types() {
+        for (name, expected, requires, verifies) in [
+            ("NoClientCert", ClientAuth::NoClientCert, false, false),
+            ("RequestClientCert", ClientAuth::RequestClientCert, false, false),
+            ("RequireAnyClientCert", ClientAuth::RequireAnyClientCert, true, false),
+            ("RequireClientCert", ClientAuth::RequireAnyClientCert, true, false),
+            ("VerifyClientCertIfGiven", ClientAuth::VerifyClientCertIfGiven, false, true),
+            ("RequireAndVerifyClientCert", ClientAuth::RequireAndVerifyClientCert, true, true),
+        ] {
+            let ca = if expected == ClientAuth::NoClientCert { "" } else { "  client_ca_file: ca.pem\n" };
+            let tls = tls(&format!("  client_auth_type: {name}\n{ca}")).unwrap();
+            assert_eq!(
+                (tls.client_auth, tls.requires_certificate(), tls.client_auth.verifies()),
+                (expected, requires, verifies)
+            );
+        }
+        let sans =
+            tls("  client_auth_type: RequestClientCert\n  client_allowed_sans: [a.example, 10.0.0.1, 1]\n").unwrap();
+        assert_eq!(sans.client_allowed_sans.as_deref(), Some(&["a.example", "10.0.0.1", "1"].map(str::to_owned)[..]));
+        assert!(sans.requires_certificate());
+    }
+
+    #[test]
+    fn users_are_the_text_that_was_typed() {
+        let text = format!("basic_auth_users:\n  alice: {HASH}\n  0123: '{HASH}'\n  \"b c\": {HASH}\n  true: {HASH}\n");
+        let users = read(&text).unwrap().users;
+        assert_eq!(users.keys().collect::<Vec<_>>(), ["0123", "alice", "b c", "true"]);
+        assert!(users.values().all(|hash| hash == HASH));
+        // A byte order mark is not part of the first key.
+        assert_eq!(read(&format!("\u{feff}{text}")).unwrap().users.len(), 4);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        let long = "a".repeat(60);
+        for (text, message) in [
+            ("http_server_config:\n  http2: false", "line 1: http_server_config is not supported"),
+            ("\nrate_limit:\n  burst: 1", "line 2: rate_limit is not supported"),
+            ("tls_config: {}", "line 1: tls_config is not a key of a web configuration file"),
+            (&format!("{long}: 1"), "line 1: this is not a key of a web configuration file"),
+            ("tls_server_config: yes", "line 1: tls_server_config has to be a mapping"),
+            ("[]", "line 1: the file has to be a mapping"),
+            ("a", "line 1: the file has to be a mapping"),
+            ("{", "is not valid YAML"),
+            ("tls_server_config:\n\tcert_file: a", "is not valid YAML"),
+            ("---\n---\n", "a second document begins here"),
+            ("basic_auth_users:\nbasic_auth_users:\n", "line 2: basic_auth_users is given twice in the file"),
+            ("? [a]\n: b", "line 1: a key in the file is not a string"),
+            ("basic_auth_users: &a\n  a: *a", "line 2: YAML aliases are not supported"),
+            ("tls_server_config: !!map {}", "line 1: YAML tags are not supported"),
+            ("tls_server_config:\n  key_file: a", "line 2: tls_server_config: cert_file is missing"),
+            ("tls_server_config:\n  cert_file: a", "line 2: tls_server_config: key_file is missing"),
+            ("tls_server_config:\n  min_version: TLS13", "line 2: tls_server_config: cert_file is missing"),
+            ("tls_server_config:\n  cert_file: [a]", "line 2: tls_server_config.cert_file has to be a string"),
+            ("tls_server_config:\n  cert: a", "line 2: tls_server_config.cert is not supported: use cert_file"),
+            ("tls_server_config:\n  key: a", "tls_server_config.key is not supported: use key_file"),
+            ("tls_server_config:\n  client_ca: a", "tls_server_config.client_ca is not supported: use client_ca_file"),
+            ("tls_server_config:\n  cipher_suites: []", "tls_server_config.cipher_suites is not supported"),
+            ("tls_server_config:\n  curve_preferences: []", "tls_server_config.curve_preferences is not supported"),
+            (
+                "tls_server_config:\n  prefer_server_cipher_suites: true",
+                "tls_server_config.prefer_server_cipher_suites",
+            ),
+            ("tls_server_config:\n  certfile: a", "tls_server_config.certfile is not a key"),
+            ("tls_server_config:\n  min_version: TLS11", "tls_server_config.min_version has to be TLS12 or TLS13"),
+            ("tls_server_config:\n  max_version: TLS1.3", "tls_server_config.max_version has to be TLS12 or TLS13"),
+            (
+                "tls_server_config:\n  client_auth_type: Yes",
+                "tls_server_config.client_auth_type has to be NoClientCert,",
+            ),
+            ("tls_server_config:\n  client_allowed_sans: a", "client_allowed_sans has to be a list of strings"),
+            ("tls_server_config:\n  client_allowed_sans: [{}]", "client_allowed_sans has to be a list of strings"),
+            ("basic_auth_users:\n- alice", "line 2: basic_auth_users has to be a mapping"),
+            (
+                "basic_auth_users:\n  alice: secret",
+                "line 2: basic_auth_users: the password of user alice is not a bcrypt hash",
+            ),
+            ("basic_auth_users:\n  alice:", "the password of user alice is not a bcrypt hash"),
+            ("basic_auth_users:\n  alice: []", "a password hash in basic_auth_users has to be a string"),
+            (&format!("basic_auth_users:\n  {HASH}: alice"), "the password of the user is not a bcrypt hash"),
+            (&format!("basic_auth_users:\n  a:b: {HASH}"), "a user name is empty or has a colon in it"),
+            (&format!("basic_auth_users:\n  a: {HASH}\n  a: {HASH}"), "line 3: a is given twice in basic_auth_users"),
+            (&format!("{HASH}: alice"), "line 1: this is not a key"),
+        ] {
+            let Err(error) = read(text) else { panic!("{text}") };
+            assert!(error.contains(message), "{text}: {error}");
+            assert!(error.starts_with("line ") && !error.contains('\n'), "{text}: {error}");
+            assert!(!error.contains("secret") && !error.contains(HASH), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn combinations_that_make_no_sense_are_rejected() {
+        for (keys, message) in [
+            ("  client_ca_file: a\n", "client_ca_file needs a client_auth_type other than NoClientCert"),
+            ("  client_auth_type: NoClientCert\n  client_ca_file: a\n", "client_ca_file needs a client_auth_type"),
+            ("  client_allowed_sans: [a]\n", "client_allowed_sans needs a client_auth_type other than NoClientCert"),
+            (
+                "  client_auth_type: RequireAndVerifyClientCert\n",
+                "a client_auth_type that verifies needs client_ca_file",
+            ),
+            ("  client_auth_type: VerifyClientCertIfGiven\n", "a client_auth_type that verifies needs client_ca_file"),
+            ("  min_version: TLS13\n  max_version: TLS12\n", "min_version is higher than max_version"),
+        ] {
+            let error = tls(keys).unwrap_err();
+            assert!(error.contains(message), "{keys}: {error}");
+        }
+    }
+}
