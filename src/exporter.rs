@@ -77,6 +77,11 @@ impl Handler for Exporter {
             _ => Response::text(404, "not found; there are /metrics, /health and /"),
         }
     }
+
+    /// Probes have no password. `/health` says nothing that they could not find out by connecting.
+    fn is_public(&self, path: &str) -> bool {
+        path == "/health"
+    }
 }
 
 /// Escapes text for HTML.

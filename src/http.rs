@@ -6,9 +6,9 @@
 //! thirds of the memory; the price is five file descriptors for each connection instead of one.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::log;
+use crate::web_config::{Access, Stream, WebConfig};
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +138,15 @@ impl Response {
 pub trait Handler: Send + Sync + 'static {
     /// Responds to a GET or HEAD request. May block; runs on the thread of the connection.
     fn respond(&self, request: &Request) -> Response;
+
+    /// Whether a path can be asked for without a password, if passwords are required at all.
+    fn is_public(&self, _path: &str) -> bool {
+        false
+    }
 }
 
-/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`].
+/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. Whom it serves is up
+/// to `web_config`; without one, everyone.
 ///
 /// Must be called within a tokio runtime with I/O and time. Requests still running after that end with the process.
 ///
@@ -149,6 +156,7 @@ pub trait Handler: Send + Sync + 'static {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     handler: Arc<impl Handler>,
+    web_config: Option<WebConfig>,
     timeouts: Timeouts,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -159,7 +167,7 @@ pub async fn serve(
             tokio::net::TcpListener::from_std(listener)
         })
         .collect::<io::Result<_>>()?;
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Connections { web_config, ..Connections::default() });
     let graceful = GracefulShutdown::new();
 
     let mut stop = pin!(stop);
@@ -201,6 +209,7 @@ pub async fn serve(
 /// The open connections.
 #[derive(Default)]
 struct Connections {
+    web_config: Option<WebConfig>,
     open: Mutex<Open>,
     stopping: AtomicBool,
 }
@@ -328,8 +337,16 @@ impl Connection {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(timeouts.write))?;
+        let peer = stream.peer_addr()?.ip();
         let stream = tokio::net::TcpStream::from_std(stream)?;
-        let service = service_fn(|request| ready(Ok::<_, Infallible>(self.respond(handler, &request))));
+        let stream = match &self.connections.web_config {
+            None => Stream::Plain(stream),
+            Some(web_config) => tokio::select! {
+                accepted = timeout(timeouts.head, web_config.accept(stream)) => accepted??,
+                () = self.client.close.notified() => return Ok(()),
+            },
+        };
+        let service = service_fn(async |request| Ok::<_, Infallible>(self.respond(handler, &request, peer).await));
         let mut http = http1::Builder::new();
         // A client that closes its sending half still gets its response.
         http.half_close(true).max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(timeouts.head);
@@ -341,12 +358,29 @@ impl Connection {
         }
     }
 
-    fn respond(&self, handler: &impl Handler, request: &hyper::Request<Incoming>) -> hyper::Response<String> {
+    async fn respond(
+        &self,
+        handler: &impl Handler,
+        request: &hyper::Request<Incoming>,
+        peer: IpAddr,
+    ) -> hyper::Response<String> {
         *self.client.idle_since() = None;
         let method = request.method();
         let request = Request(request);
+        let access = match &self.connections.web_config {
+            Some(web_config) if request.has_valid_host() && !handler.is_public(request.path()) => {
+                web_config.check(request.0.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), peer).await
+            }
+            _ => Access::Granted,
+        };
         let (response, valid) = if !request.has_valid_host() {
             (Response::text(400, "a request needs exactly one valid Host header"), false)
+        } else if access == Access::Busy {
+            let refused = Response::text(503, "too many passwords are waiting to be checked");
+            (Response { header: Some(("Retry-After", "1")), ..refused }, true)
+        } else if access == Access::Denied {
+            let refused = Response::text(401, "Unauthorized");
+            (Response { header: Some(("WWW-Authenticate", "Basic")), ..refused }, true)
         } else if !matches!(*method, Method::GET | Method::HEAD) {
             let refused = Response::text(405, "only GET and HEAD are supported");
             (Response { header: Some(("Allow", "GET, HEAD")), ..refused }, false)

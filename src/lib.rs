@@ -8,6 +8,7 @@
 //!    │     listen               an address -> its sockets
 //!    │
 //!   http                        listeners, connections, graceful stop (hyper); a thread for each connection
+//!    │ └── web_config           TLS, client certificates, passwords (tokio-rustls, bcrypt, yaml-rust2, ...)
 //!    │  Request, Response
 //!  exporter                     routes, permits, the budget of a scrape
 //!    │  budget, names, format
@@ -24,10 +25,11 @@
 //! | an option | a field of the table in [`cli`], and `Config` |
 //! | a way to fail | a line in the table of [`error`]: reason, cause, remedy |
 //! | a page | a route in [`exporter`] |
+//! | a key of the web configuration | `web_config::file`, and where it takes effect |
 //!
 //! Between fetch and text everything is a pure function of values. Beside the map are [`error`], why a scrape failed; [`log`], one
 //! line at a time to standard error; and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module, which is named in
-//! brackets above (tokio by `http` and `main`); `make lint` holds that.
+//! brackets above (tokio by `http`, `web_config` and `main`); `make lint` holds that.
 
 pub mod bridge;
 pub mod catalogue;

@@ -11,6 +11,7 @@ use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
 use jitsiexporter::format::Format;
 use jitsiexporter::http::Timeouts;
+use jitsiexporter::web_config::WebConfig;
 use jitsiexporter::{http, log};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,7 +84,7 @@ fn demo() -> Result<BridgeUrl, String> {
     let address = listener.local_addr().map_err(failed)?;
     let serve = move || -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), Timeouts::DEFAULT, std::future::pending()))
+        runtime.block_on(http::serve(vec![listener], Arc::new(Demo), None, Timeouts::DEFAULT, std::future::pending()))
     };
     std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
     BridgeUrl::parse(&format!("http://{address}"))
@@ -97,15 +98,14 @@ fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
 }
 
 fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
-    if let Some(file) = &config.web_config_file {
-        return Err(format!("--web-config-file {}: not supported yet", file.display()));
-    }
+    let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?;
+    let scheme = if web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
     let listeners = config.listen.bind().map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
     let names = chosen.as_deref().unwrap_or("standard");
-    log::line(format_args!("{VERSION} listens on http://{address}/metrics, bridge {}, names {names}", running.url));
+    log::line(format_args!("{VERSION} listens on {scheme}://{address}/metrics, bridge {}, names {names}", running.url));
     if !config.ignored.is_empty() {
         log::line(format_args!("{} has no effect: each scrape asks the bridge", config.ignored.join(" ")));
     }
@@ -129,7 +129,7 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
                 }
             };
             tokio::select! {
-                served = http::serve(listeners, exporter, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
+                served = http::serve(listeners, exporter, web_config, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
                     served?;
                     log::line(format_args!("stopped"));
                     Ok(ExitCode::SUCCESS)

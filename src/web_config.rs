@@ -7,6 +7,7 @@
 
 mod auth;
 mod file;
+mod stream;
 mod tls;
 
 use std::fs;
@@ -22,11 +23,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-pub use tokio_rustls::server::TlsStream;
+use tokio_rustls::server::TlsStream;
 
 pub use self::auth::Access;
 use self::auth::{Gate, Users, lock};
 use self::file::Settings;
+pub use self::stream::Stream;
 use self::tls::Pem;
 use crate::log;
 
@@ -51,6 +53,7 @@ const NOT_TLS_READ: usize = 4096;
 /// A web configuration file in use.
 pub struct WebConfig {
     path: PathBuf,
+    is_tls: bool,
     gate: Gate,
     state: Mutex<State>,
     failures: Mutex<Failures>,
@@ -252,14 +255,15 @@ impl WebConfig {
         let contents = Contents::read(path, &mut files).map_err(failed)?;
         let digest = contents.digest;
         let current = Arc::new(contents.build(&Users::default()).map_err(failed)?);
+        let is_tls = current.tls.is_some();
         let state = Mutex::new(State { current, digest, files, complaint: None });
-        Ok(Self { path: path.to_owned(), gate: Gate::new()?, state, failures: Mutex::default() })
+        Ok(Self { path: path.to_owned(), is_tls, gate: Gate::new()?, state, failures: Mutex::default() })
     }
 
     /// Whether the listener speaks TLS. That takes a restart to change.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.current().tls.is_some()
+        self.is_tls
     }
 
     /// What applies now, after a look at the files.
@@ -277,20 +281,26 @@ impl WebConfig {
         self.gate.check(&current.users, authorization, client).await
     }
 
-    /// Completes the TLS handshake of a connection. Takes as long as the client takes: the caller has to set a limit.
+    /// Completes the TLS handshake of a connection, if TLS is on. Takes as long as the client takes: the caller has to set a
+    /// limit.
     ///
     /// # Errors
     ///
     /// If the client has gone, does not speak TLS or is refused. The latter two are logged.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let client = stream.peer_addr()?.ip();
-        let accepted = self.handshake(stream).await;
-        if let Err(error) = &accepted
-            && matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
-        {
-            self.log_failure(client, error);
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        if !self.is_tls {
+            return Ok(Stream::Plain(stream));
         }
-        accepted
+        let client = stream.peer_addr()?.ip();
+        match self.handshake(stream).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(error) => {
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) {
+                    self.log_failure(client, &error);
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn handshake(&self, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {

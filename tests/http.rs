@@ -444,7 +444,7 @@ fn within(handler: Arc<impl Handler>, timeouts: Timeouts) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(serve(vec![listener], handler, timeouts, std::future::pending())).unwrap();
+        runtime.block_on(serve(vec![listener], handler, None, timeouts, std::future::pending())).unwrap();
     });
     address
 }
