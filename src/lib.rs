@@ -22,7 +22,7 @@
 //! | to add | touch |
 //! |---|---|
 //! | a statistic | a row in [`catalogue`] |
-//! | an option | a field of the table in [`cli`], and `Config` |
+//! | an option | a row of [`cli::OPTIONS`] and a field of [`cli::Config`] |
 //! | a way to fail | a line in the table of [`error`]: reason, cause, remedy |
 //! | a page | a route in [`exporter`] |
 //! | a key of the web configuration | `web_config::file`, and where it takes effect |

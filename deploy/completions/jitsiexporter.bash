@@ -5,7 +5,7 @@ _jitsiexporter() {
     case $previous in
         --ca-file|--web-config-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
         --url|--listen-address|--timeout|--max-scrapes) ;;
-        *) mapfile -t COMPREPLY < <(compgen -W "--help --url --listen-address --timeout --max-scrapes --ca-file --legacy-names --web-config-file --once --demo --version" -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "--url --listen-address --timeout --max-scrapes --ca-file --web-config-file --legacy-names --once --demo --version --help" -- "$current") ;;
     esac
 }
 complete -o filenames -F _jitsiexporter jitsiexporter

@@ -3,16 +3,17 @@
 use std::fmt::Write as _;
 
 use jitsiexporter::catalogue::{OWN, ROWS};
-use jitsiexporter::{cli, error};
+use jitsiexporter::cli::{self, CliOption};
+use jitsiexporter::error;
 
-use super::{File, files_below, has_extension, read, root};
+use super::{File, files_below, has_extension, options, read, root};
 
 /// A block's name and what makes its content.
 type Block = (&'static str, fn() -> String);
 
 /// Every block that a document may have.
 const BLOCKS: [Block; 6] = [
-    ("options", options),
+    ("options", table_of_options),
     ("help", || format!("```\n{}```\n", cli::help())),
     ("own", own),
     ("metrics", metrics),
@@ -48,14 +49,13 @@ fn filled(path: &str, text: &str) -> String {
     filled + rest
 }
 
-fn options() -> String {
+fn table_of_options() -> String {
     let mut table = String::from("| option | default | environment | meaning |\n|---|---|---|---|\n");
-    for option in cli::options() {
-        let name = [Some(option.name), option.value].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let code = |text: Option<String>| text.map(|text| format!("`{text}`")).unwrap_or_default();
-        let description = option.description.replace('<', "&lt;").replace('>', "&gt;");
-        let (default, variable) = (code(option.default), code(option.variable));
-        writeln!(table, "| `{name}` | {default} | {variable} | {description} |").unwrap();
+    for CliOption { name, value, default, variable, help, .. } in options::own() {
+        let option = format!("--{name} {value}");
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let help = help.replace('<', "&lt;").replace('>', "&gt;");
+        writeln!(table, "| `{}` | {} | {} | {help} |", option.trim_end(), code(default), code(variable)).unwrap();
     }
     table
 }

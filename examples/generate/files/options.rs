@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
-use jitsiexporter::cli::{OptionInfo, options};
+use jitsiexporter::cli::{CliOption, OPTIONS};
 
 use super::debian::releases;
 use super::{File, read};
+
+/// `--help`, which is argh's and not in the table.
+static HELP: CliOption =
+    CliOption { name: "help", value: "", default: "", variable: "", help: "print the options and exit", implies: &[] };
 
 pub fn files() -> Vec<File> {
     vec![
@@ -18,130 +22,131 @@ pub fn files() -> Vec<File> {
     ]
 }
 
+/// Our own options, without those of other exporters.
+pub fn own() -> impl Iterator<Item = &'static CliOption> {
+    OPTIONS.iter().filter(|option| option.implies.is_empty()).chain([&HELP])
+}
+
+/// A phrase of the table as a sentence.
+fn sentence(phrase: &str) -> String {
+    let (first, rest) = phrase.split_at(1);
+    format!("{}{rest}.", first.to_uppercase())
+}
+
 // The manual page.
 
-/// Text as roff reads it: a dash that is a dash also when copied, no backslash, no line that looks like a request.
+/// Escapes backslashes, dashes (which would be copied as hyphens) and the first character of a request.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
-/// A text as it stands in the table of options, as a sentence.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+/// The paragraph of an option.
+fn paragraph(dashes: &str, option: &CliOption) -> String {
+    let CliOption { name, value, default, variable, help, implies } = option;
+    let value = if value.is_empty() { String::new() } else { format!(" \" \" \\fI{value}\\fP") };
+    let mut text = format!(".TP\n.BR {}{value}\n{}\n", roff(&format!("{dashes}{name}")), roff(&sentence(help)));
+    if !default.is_empty() {
+        writeln!(text, "Default:\n.BR {} .", roff(default)).unwrap();
+    }
+    if !variable.is_empty() {
+        writeln!(text, "Variable:\n.BR {variable} .").unwrap();
+    }
+    if implies.iter().any(|(name, _)| *name == "legacy-names") {
+        text.push_str("Implies\n.BR \\-\\-legacy\\-names .\n");
+    }
+    text
 }
 
 fn man_page() -> String {
-    let options = options();
     let release = &releases()[0];
-    let mut page = String::from(".\\\" Made from the table of options by `make generate`.\n");
-    let w = &mut page;
-    let date = &release.date;
-    writeln!(w, ".TH JITSIEXPORTER 1 {date} \"jitsiexporter {}\" \"User Commands\"", release.version).unwrap();
-    // Names of variables are not to be hyphenated.
-    w.push_str(".nh\n.ad l\n");
-    w.push_str(
-        ".SH NAME\njitsiexporter \\- Prometheus exporter for the Jitsi Videobridge\n.SH SYNOPSIS\n.B jitsiexporter\n",
-    );
-    for OptionInfo { name, value, .. } in &options {
-        match value {
-            Some(value) => writeln!(w, ".RB [ {} \" \\fI{value}\\fP\" ]", roff(name)).unwrap(),
-            None => writeln!(w, ".RB [ {} ]", roff(name)).unwrap(),
-        }
-    }
-    w.push_str(MAN_DESCRIPTION);
-    w.push_str(".SH OPTIONS\n");
-    for OptionInfo { name, value, description, default, variable } in &options {
-        let value = value.as_ref().map(|value| format!(" \" \" \\fI{value}\\fP")).unwrap_or_default();
-        writeln!(w, ".TP\n.BR {}{value}\n{}", roff(name), roff(&sentence(description))).unwrap();
-        if let Some(default) = default {
-            writeln!(w, "Default:\n.BR {} .", roff(default)).unwrap();
-        }
-        if let Some(variable) = variable {
-            writeln!(w, "Variable:\n.BR {variable} .").unwrap();
-        }
-    }
-    w.push_str(MAN_REST);
-    page
+    let title =
+        format!(".TH JITSIEXPORTER 1 {} \"jitsiexporter {}\" \"User Commands\"\n", release.date, release.version);
+    let own: String = own().map(|option| paragraph("--", option)).collect();
+    let others = OPTIONS.iter().filter(|option| !option.implies.is_empty());
+    let others: String = others.map(|option| paragraph("-", option)).collect();
+    [
+        ".\\\" Made from the table of options by `make generate`.\n",
+        &title,
+        MAN_HEAD,
+        &own,
+        MAN_OTHERS,
+        &others,
+        MAN_REST,
+    ]
+    .concat()
 }
 
-const MAN_DESCRIPTION: &str = r#".SH DESCRIPTION
+/// `.nh`: names of variables must not be hyphenated.
+const MAN_HEAD: &str = r#".nh
+.ad l
+.SH NAME
+jitsiexporter \- Prometheus exporter for the Jitsi Videobridge
+.SH SYNOPSIS
+.B jitsiexporter
+.RI [ option ...]
+.SH DESCRIPTION
 .B jitsiexporter
 answers each GET of
 .I /metrics
-with one GET of the
-.I /colibri/stats
-of a Jitsi Videobridge, rendered as OpenMetrics or as the Prometheus text format 0.0.4, whichever the client asks for.
-Nothing is polled and nothing is remembered between two scrapes.
+with the statistics of a Jitsi Videobridge, fetched for this request, as OpenMetrics or in the Prometheus text format 0.0.4.
+It does not poll, and keeps nothing between two scrapes.
 .PP
-A bridge that is down or says nothing gives
-.B jitsi_up 0
-and
-.BR jitsi_scrape_error ,
-whose label names the reason; the log names the cause and the remedy.
+If the bridge is down,
+.B jitsi_up
+is 0,
+.B jitsi_scrape_error
+has the reason as a label, and the log has the cause and what to do about it.
 .I /health
 answers without asking the bridge.
 .PP
-The bridge answers only if its REST API is on:
+The bridge serves
+.I /colibri/stats
+only if its REST API is enabled:
 .B videobridge.apis.rest.enabled = true
 in jvb.conf, or
 .B COLIBRI_REST_ENABLED=true
 in docker\-jitsi\-meet.
 .PP
-Every option has an environment variable, which the command line overrides.
-An empty variable is as good as none; a switch is on with
-.BR true ", " 1 ", " yes " or " on .
+Most options have an environment variable. The command line wins, and an empty variable counts as not set.
+A switch is on with
+.BR true ", " 1 ", " yes " or " on ,
+and off with
+.BR false ", " 0 ", " no " or " off .
+.SH OPTIONS
 "#;
 
-const MAN_REST: &str = r#".SH OPTIONS OF OLDER EXPORTERS
-The options of jitsiexporter (Go) and of prometheus\-jitsi\-meet\-exporter work as well, with one dash or two and with
+const MAN_OTHERS: &str = r".SH OPTIONS OF OTHER EXPORTERS
+These work with one dash or two, and with
 .B =
 or a space before the value.
-.TP
-.BI \-videobridge\-url " url"
-The same as
-.BR \-\-url .
-Listens on
+The first two are common to Prometheus exporters; the others belong to jitsiexporter (Go) and prometheus\-jitsi\-meet\-exporter.
+.B \-videobridge\-url
+also listens on
 .B :9888
 if no address is given.
-.TP
-.BR \-host " \fIhost\fP, " \-port " \fIport\fP"
-The two parts of
-.BR \-\-listen\-address ;
-localhost and 9700 if only one is given.
-.TP
-.BR \-interval " \fItime\fP, " \-debug
-Without effect.
-.PP
-Each of them implies
-.BR \-\-legacy\-names .
-.TP
-.BI \-web.listen\-address " address"
-The same as
-.BR \-\-listen\-address ,
-and implies nothing.
-.SH EXIT STATUS
+";
+
+const MAN_REST: &str = r".SH EXIT STATUS
 .TP
 .B 0
-It was stopped by SIGTERM or SIGINT, or
+Stopped by SIGTERM or SIGINT, or
 .B \-\-once
 found the bridge up.
 .TP
 .B 1
-The address cannot be listened on, or
+The address cannot be bound, a file cannot be used, or
 .B \-\-once
-found the bridge not up.
+found the bridge down.
 .TP
 .B 2
 An option or its value is wrong; standard error names it.
 .SH FILES
 .TP
 .I /etc/default/jitsiexporter
-The variables of the service, where it was installed as one.
+The environment variables of the service.
 .SH EXAMPLES
-A first look, without a bridge:
+Try it with a simulated bridge:
 .PP
 .EX
 jitsiexporter \-\-demo
@@ -162,80 +167,22 @@ jitsiexporter \-\-once > jitsi.prom.new && mv jitsi.prom.new jitsi.prom
 .SH SEE ALSO
 .BR systemctl (1),
 .BR journalctl (1)
-"#;
+";
+
+// The service.
 
 fn option_file() -> String {
     let mut file = String::from(
-        "# The options of the jitsiexporter service, each with its default. To change one, remove the # before it, then:\n\
+        "# The options of the jitsiexporter service, with their defaults. To change one, remove the # before it, then:\n\
          #   systemctl restart jitsiexporter\n\
-         # systemd reads this file as root. If the URL holds a password, keep it from others: chmod 600.\n\
-         # The service has no user and no home of its own: a CA file must be readable by everyone, and not under /home or /root.\n",
+         # systemd reads this file as root. If the URL holds a password, protect it: chmod 600.\n\
+         # The service has its own user and no home: files named here must be readable by everyone, and not in /home or /root.\n",
     );
-    for OptionInfo { name, value, description, default, variable } in options() {
-        let Some(variable) = variable else { continue };
-        let default = default.unwrap_or_else(|| if value.is_some() { String::new() } else { "false".to_owned() });
-        writeln!(file, "\n# {} ({name})\n#{variable}={default}", sentence(&description)).unwrap();
+    for CliOption { name, value, default, variable, help, .. } in own().filter(|option| !option.variable.is_empty()) {
+        let default = if value.is_empty() { "false" } else { default };
+        write!(file, "\n# {} (--{name})\n#{variable}={default}\n", sentence(help)).unwrap();
     }
     file
-}
-
-/// Which options want the name of a file.
-fn is_file(option: &OptionInfo) -> bool {
-    matches!(option.value.as_deref(), Some("pem" | "file"))
-}
-
-fn bash() -> String {
-    let options = options();
-    let names: Vec<_> = options.iter().map(|option| &*option.name).collect();
-    let with_value = |file: bool| {
-        let names = options.iter().filter(|option| option.value.is_some() && is_file(option) == file);
-        names.map(|option| &*option.name).collect::<Vec<_>>().join("|")
-    };
-    format!(
-        "# Made from the table of options by `make generate`.\n\
-         _jitsiexporter() {{\n    \
-             local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}}\n    \
-             COMPREPLY=()\n    \
-             case $previous in\n        \
-                 {}) mapfile -t COMPREPLY < <(compgen -f -- \"$current\") ;;\n        \
-                 {}) ;;\n        \
-                 *) mapfile -t COMPREPLY < <(compgen -W \"{}\" -- \"$current\") ;;\n    \
-             esac\n\
-         }}\n\
-         complete -o filenames -F _jitsiexporter jitsiexporter\n",
-        with_value(true),
-        with_value(false),
-        names.join(" ")
-    )
-}
-
-fn zsh() -> String {
-    let mut text = String::from(
-        "#compdef jitsiexporter\n# Made from the table of options by `make generate`.\n_arguments -S \\\n",
-    );
-    for option in options() {
-        // Brackets and colons end the parts of such a line.
-        let description = option.description.replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]");
-        let action = if is_file(&option) { "_files" } else { " " };
-        let value = option.value.map(|value| format!(":{value}:{action}")).unwrap_or_default();
-        writeln!(text, "    '{}[{description}]{value}' \\", option.name).unwrap();
-    }
-    text.trim_end_matches(" \\\n").to_owned() + "\n"
-}
-
-fn fish() -> String {
-    let mut text = String::from("# Made from the table of options by `make generate`.\ncomplete -c jitsiexporter -f\n");
-    for option in options() {
-        let name = option.name.trim_start_matches('-');
-        let value = match &option.value {
-            Some(_) if is_file(&option) => " -r -F",
-            Some(_) => " -x",
-            None => "",
-        };
-        let description = option.description.replace('\\', "\\\\").replace('\'', "\\'");
-        writeln!(text, "complete -c jitsiexporter -l {name}{value} -d '{description}'").unwrap();
-    }
-    text
 }
 
 /// The unit in the Ansible role: that of the package, with another path and without a manual page.
@@ -244,4 +191,62 @@ fn unit_of_the_role() -> String {
         .replace("ExecStart=/usr/bin/", "ExecStart={{ jitsiexporter_directory }}/")
         .replace("Documentation=man:jitsiexporter(1)\n", "");
     format!("# {{{{ ansible_managed }}}}\n{unit}")
+}
+
+// The completions.
+
+fn takes_file(option: &CliOption) -> bool {
+    option.value == "FILE"
+}
+
+fn bash() -> String {
+    let names = |wanted: fn(&CliOption) -> bool, separator: &str| {
+        let names = own().filter(|option| wanted(option)).map(|option| format!("--{}", option.name));
+        names.collect::<Vec<_>>().join(separator)
+    };
+    let files = names(takes_file, "|");
+    let values = names(|option| !option.value.is_empty() && !takes_file(option), "|");
+    let all = names(|_| true, " ");
+    format!(
+        r#"# Made from the table of options by `make generate`.
+_jitsiexporter() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}}
+    COMPREPLY=()
+    case $previous in
+        {files}) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+        {values}) ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "{all}" -- "$current") ;;
+    esac
+}}
+complete -o filenames -F _jitsiexporter jitsiexporter
+"#
+    )
+}
+
+fn zsh() -> String {
+    let lines = own().map(|option| {
+        let CliOption { name, value, help, .. } = option;
+        // Brackets and colons end the parts of such a line.
+        let help = help.replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]");
+        match value {
+            &"" => format!("    '--{name}[{help}]'"),
+            value => format!("    '--{name}[{help}]:{value}:{}'", if takes_file(option) { "_files" } else { " " }),
+        }
+    });
+    let lines = lines.collect::<Vec<_>>().join(" \\\n");
+    format!("#compdef jitsiexporter\n# Made from the table of options by `make generate`.\n_arguments -S \\\n{lines}\n")
+}
+
+fn fish() -> String {
+    let mut text = String::from("# Made from the table of options by `make generate`.\ncomplete -c jitsiexporter -f\n");
+    for option in own() {
+        let value = match option.value {
+            "" => "",
+            _ if takes_file(option) => " -r -F",
+            _ => " -x",
+        };
+        let help = option.help.replace('\\', "\\\\").replace('\'', "\\'");
+        writeln!(text, "complete -c jitsiexporter -l {}{value} -d '{help}'", option.name).unwrap();
+    }
+    text
 }
