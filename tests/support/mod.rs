@@ -204,7 +204,8 @@ impl Exporter {
                 let _ = child.wait();
                 return Err(first);
             };
-            let address = line.split_once(" listens on http://").and_then(|(_, rest)| rest.split_once("/metrics"));
+            let url = line.split_once(" listens on http").map(|(_, url)| url.trim_start_matches('s'));
+            let address = url.and_then(|url| url.strip_prefix("://")?.split_once("/metrics"));
             let address = address.and_then(|(address, _)| address.parse().ok());
             first.push(line);
             if let Some(address) = address {

@@ -1,0 +1,193 @@
+//! For an exporter with a web configuration: certificates, files, and a client that speaks TLS.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+
+/// A folder that goes with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let folder = std::env::temp_dir().join(format!("jitsiexporter-test-web-{}-{number}", std::process::id()));
+        std::fs::create_dir(&folder).expect("a new folder");
+        Self(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file the way most tools do, in place, and gives its path.
+    pub fn write(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Replaces a file at once.
+    pub fn replace(&self, name: &str, content: &str) {
+        self.write("new", content);
+        std::fs::rename(self.0.join("new"), self.0.join(name)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An authority that signs certificates.
+pub type Authority = CertifiedIssuer<'static, KeyPair>;
+
+pub fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = called(name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn called(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// A certificate and its key.
+pub struct Identity {
+    pub pem: String,
+    pub key: String,
+    der: CertificateDer<'static>,
+    key_der: PrivatePkcs8KeyDer<'static>,
+}
+
+impl Identity {
+    /// Signed by an authority, or by itself.
+    pub fn new(issuer: Option<&Authority>, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = called("identity");
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = match issuer {
+            Some(issuer) => params.signed_by(&key, issuer),
+            None => params.self_signed(&key),
+        };
+        let certificate = certificate.unwrap();
+        let key_der = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Self { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec().into(), key_der }
+    }
+
+    /// For the server at localhost.
+    pub fn server(issuer: &Authority) -> Self {
+        Self::new(Some(issuer), |params| {
+            params.subject_alt_names = vec![rcgen::SanType::DnsName("localhost".try_into().unwrap())];
+        })
+    }
+}
+
+/// A client that trusts a root.
+pub fn client(root: &Authority, identity: Option<&Identity>) -> Arc<ClientConfig> {
+    client_of(root, identity, rustls::ALL_VERSIONS)
+}
+
+pub fn client_of(
+    root: &Authority,
+    identity: Option<&Identity>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().to_vec().into()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let builder = builder.with_root_certificates(roots);
+    Arc::new(match identity {
+        Some(identity) => {
+            let key = identity.key_der.clone_key();
+            builder.with_client_auth_cert(vec![identity.der.clone()], key.into()).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// A connection over TLS that is kept.
+pub struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+
+/// What comes back.
+#[derive(Debug)]
+pub struct Got {
+    pub status: u16,
+    /// In lower case.
+    pub head: String,
+    pub body: String,
+}
+
+impl Connection {
+    /// Connects, and completes the handshake as far as the client is concerned.
+    pub fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        socket.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(Self(BufReader::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// The certificate of the server.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.0.get_ref().conn.peer_certificates().expect("a handshake")[0].to_vec()
+    }
+
+    pub fn get(&mut self, path: &str, headers: &str) -> io::Result<Got> {
+        self.request("GET", path, headers)
+    }
+
+    /// One request. `headers` are whole lines.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> io::Result<Got> {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+        self.0.get_mut().write_all(request.as_bytes())?;
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.0.read_line(&mut head)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let head = head.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let mut body = vec![0; length.parse().expect("a number")];
+        self.0.read_exact(&mut body)?;
+        Ok(Got { status, head, body: String::from_utf8(body).expect("text") })
+    }
+}
+
+/// A connection for one request.
+pub fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str, headers: &str) -> io::Result<Got> {
+    Connection::open(address, config)?.get(path, headers)
+}
+
+/// The header of a user, as a whole line.
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}\r\n", BASE64.encode(format!("{user}:{password}")))
+}
+
+/// A bcrypt hash as htpasswd makes it.
+pub fn hash(password: &str, cost: u32) -> String {
+    bcrypt::hash(password, cost).unwrap().replacen("$2b$", "$2y$", 1)
+}

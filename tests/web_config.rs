@@ -1,0 +1,762 @@
+//! `--web-config-file`: who gets in, and who does not.
+
+#[path = "support/locked.rs"]
+mod locked;
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use locked::{Authority, Connection, Folder, Identity, authority, basic, client, client_of, get, hash};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType, date_time_ymd};
+use rustls::ClientConfig;
+use rustls::version::{TLS12, TLS13};
+use support::{CURRENT, Exporter, FakeBridge, command, eventually, sample};
+
+/// The section for TLS with the files that [`Server`] writes.
+const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+
+/// An exporter with a web configuration.
+struct Server {
+    exporter: Exporter,
+    folder: Folder,
+    root: Authority,
+    _bridge: FakeBridge,
+}
+
+impl Server {
+    /// Starts one. `files` are written beside `web.yml`, `cert.pem` and `key.pem`.
+    fn start(config: &str, files: &[(&str, &str)]) -> Self {
+        let (folder, root) = (Folder::new(), authority("root"));
+        let identity = Identity::server(&root);
+        folder.write("cert.pem", &identity.pem);
+        folder.write("key.pem", &identity.key);
+        for (name, content) in files {
+            folder.write(name, content);
+        }
+        let file = folder.write("web.yml", config);
+        let bridge = FakeBridge::json(CURRENT);
+        let exporter = Exporter::before(&bridge.url(), &["--web-config-file", &file]);
+        Self { exporter, folder, root, _bridge: bridge }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.exporter.address()
+    }
+
+    fn client(&self) -> Arc<ClientConfig> {
+        client(&self.root, None)
+    }
+
+    /// Whether a client gets the metrics.
+    fn lets_in(&self, client: &Arc<ClientConfig>) -> bool {
+        get(self.address(), client, "/metrics", "").is_ok_and(|got| {
+            assert_eq!((got.status, sample(&got.body, "jitsi_up")), (200, Some("1")), "{got:?}");
+            true
+        })
+    }
+
+    /// The status that a user gets over plain HTTP.
+    fn status(&self, user: &str, password: &str) -> u16 {
+        let header = basic(user, password);
+        let value = header.trim_end().strip_prefix("Authorization: ").unwrap();
+        self.exporter.request("GET", "/metrics", &[("Authorization", value)]).status
+    }
+}
+
+#[test]
+fn serves_over_tls() {
+    let server = Server::start(TLS, &[]);
+    let mut connection = Connection::open(server.address(), &server.client()).unwrap();
+    for path in ["/metrics", "/health", "/", "/metrics"] {
+        assert_eq!(connection.get(path, "").unwrap().status, 200, "{path}");
+    }
+    assert_eq!(connection.get("/none", "").unwrap().status, 404);
+    assert!(server.exporter.log()[0].contains("listens on https://"), "{:?}", server.exporter.log());
+    // Someone else's certificate is none that this client trusts.
+    assert!(!server.lets_in(&client(&authority("other"), None)));
+}
+
+#[test]
+fn plain_http_on_the_tls_port_is_told_so() {
+    let server = Server::start(TLS, &[]);
+    let answer = server.exporter.get("/metrics");
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body, "Client sent an HTTP request to an HTTPS server.\n");
+    server.exporter.wait_for_log("TLS handshake with 127.0.0.1 failed: the client speaks plain HTTP");
+    assert!(server.lets_in(&server.client()));
+}
+
+#[test]
+fn an_empty_file_locks_nothing() {
+    for config in ["", "# basic_auth_users:\n", "tls_server_config:\nbasic_auth_users:\n"] {
+        let server = Server::start(config, &[]);
+        assert_eq!(sample(&server.exporter.metrics(), "jitsi_up"), Some("1"), "{config}");
+        assert!(server.exporter.log()[0].contains("listens on http://"), "{:?}", server.exporter.log());
+    }
+}
+
+#[test]
+fn tls_versions() {
+    for (min, max, tls12, tls13) in [
+        (None, None, true, true),
+        (Some("TLS12"), Some("TLS12"), true, false),
+        (Some("TLS13"), None, false, true),
+        (None, Some("TLS12"), true, false),
+        (Some("TLS12"), Some("TLS13"), true, true),
+    ] {
+        let mut config = TLS.to_owned();
+        for (key, version) in [("min_version", min), ("max_version", max)] {
+            config.extend(version.map(|version| format!("  {key}: {version}\n")));
+        }
+        let server = Server::start(&config, &[]);
+        assert_eq!(server.lets_in(&client_of(&server.root, None, &[&TLS12])), tls12, "{config}");
+        assert_eq!(server.lets_in(&client_of(&server.root, None, &[&TLS13])), tls13, "{config}");
+        assert!(server.lets_in(&client_of(&server.root, None, &[&TLS12, &TLS13])), "{config}");
+    }
+}
+
+/// Client certificates of all kinds, and whether Go's server takes them for verified.
+fn identities(root: &Authority) -> Vec<(&'static str, Option<Identity>, bool)> {
+    let usage = |usage: ExtendedKeyUsagePurpose| {
+        Some(Identity::new(Some(root), |params| params.extended_key_usages = vec![usage]))
+    };
+    vec![
+        ("signed", Some(Identity::new(Some(root), |_| {})), true),
+        ("for clients", usage(ExtendedKeyUsagePurpose::ClientAuth), true),
+        ("for servers only", usage(ExtendedKeyUsagePurpose::ServerAuth), false),
+        ("signed by another", Some(Identity::new(Some(&authority("another")), |_| {})), false),
+        // An issuer of the same name with another key.
+        ("forged", Some(Identity::new(Some(&authority("clients")), |_| {})), false),
+        ("expired", Some(Identity::new(Some(root), |params| params.not_after = date_time_ymd(2020, 1, 1))), false),
+        (
+            "not valid yet",
+            Some(Identity::new(Some(root), |params| params.not_before = date_time_ymd(4000, 1, 1))),
+            false,
+        ),
+        ("signed by itself", Some(Identity::new(None, |_| {})), false),
+    ]
+}
+
+#[test]
+fn client_certificates() {
+    let root = authority("clients");
+    let identities = identities(&root);
+    // Listed in client_ca_file itself, as `openssl req -x509` makes it.
+    let listed = |not_after: i32| {
+        Identity::new(None, |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.not_after = date_time_ymd(not_after, 1, 1);
+        })
+    };
+    let (own, old) = (listed(4000), listed(2020));
+    let ca = [root.pem(), own.pem.clone(), old.pem.clone()].concat();
+    for (policy, none, unverified) in [
+        ("NoClientCert", true, true),
+        ("RequestClientCert", true, true),
+        ("RequireAnyClientCert", false, true),
+        ("VerifyClientCertIfGiven", true, false),
+        ("RequireAndVerifyClientCert", false, false),
+    ] {
+        let file = if policy == "NoClientCert" { "" } else { "  client_ca_file: ca.pem\n" };
+        let server = Server::start(&format!("{TLS}  client_auth_type: {policy}\n{file}"), &[("ca.pem", &ca)]);
+        for versions in [&[&TLS12][..], &[&TLS13]] {
+            let lets_in = |identity| server.lets_in(&client_of(&server.root, identity, versions));
+            assert_eq!(lets_in(None), none, "{policy}: none");
+            assert!(lets_in(Some(&own)), "{policy}: listed itself");
+            assert_eq!(lets_in(Some(&old)), unverified, "{policy}: listed itself, expired");
+            for (name, identity, verified) in &identities {
+                assert_eq!(lets_in(identity.as_ref()), *verified || unverified, "{policy}: {name}");
+            }
+        }
+        if !unverified {
+            server.exporter.wait_for_log("TLS handshake with 127.0.0.1 failed: ");
+        }
+        // Whether a probe gets in is up to TLS.
+        let health = get(server.address(), &server.client(), "/health", "");
+        assert_eq!(health.is_ok_and(|got| got.status == 200), none, "{policy}");
+    }
+}
+
+#[test]
+fn client_allowed_sans() {
+    let root = authority("clients");
+    let identity = |names: &[SanType]| Identity::new(Some(&root), |params| params.subject_alt_names = names.to_vec());
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let ip = |address: &str| SanType::IpAddress(address.parse::<IpAddr>().unwrap());
+    let sans = "[prometheus.example, 10.1.2.3, '2001:db8::1', me@example.org, 'spiffe://example.org/prometheus', '*.w.example']";
+    let config = format!(
+        "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: {sans}\n"
+    );
+    let server = Server::start(&config, &[("ca.pem", &root.pem())]);
+    for (names, allowed) in [
+        (vec![dns("prometheus.example")], true),
+        (vec![dns("other.example"), dns("prometheus.example")], true),
+        (vec![ip("10.1.2.3")], true),
+        (vec![ip("2001:db8:0::1")], true),
+        (vec![SanType::Rfc822Name("me@example.org".try_into().unwrap())], true),
+        (vec![SanType::URI("spiffe://example.org/prometheus".try_into().unwrap())], true),
+        (vec![dns("*.w.example")], true),
+        // Only an exact match counts.
+        (vec![dns("a.w.example")], false),
+        (vec![dns("Prometheus.example")], false),
+        (vec![dns("a.prometheus.example")], false),
+        (vec![ip("10.1.2.4")], false),
+        (vec![SanType::URI("spiffe://example.org/".try_into().unwrap())], false),
+        (vec![], false),
+    ] {
+        assert_eq!(server.lets_in(&client(&server.root, Some(&identity(&names)))), allowed, "{names:?}");
+    }
+    // The right name by the wrong authority.
+    let forged = Identity::new(Some(&authority("clients")), |params| {
+        params.subject_alt_names = vec![dns("prometheus.example")];
+    });
+    assert!(!server.lets_in(&client(&server.root, Some(&forged))));
+
+    // Names are looked at without verification too, and then there has to be a certificate.
+    let config = format!("{TLS}  client_auth_type: RequestClientCert\n  client_allowed_sans: [a.example]\n");
+    let server = Server::start(&config, &[]);
+    let unverified = |name| Identity::new(None, |params| params.subject_alt_names = vec![dns(name)]);
+    assert!(server.lets_in(&client(&server.root, Some(&unverified("a.example")))));
+    assert!(!server.lets_in(&client(&server.root, Some(&unverified("b.example")))));
+    assert!(!server.lets_in(&server.client()));
+}
+
+#[test]
+fn passwords() {
+    let config = format!(
+        "basic_auth_users:\n  alice: {}\n  bob: {}\n  \"\u{fc} x\": {}\n",
+        hash("secret", 4),
+        hash("", 4),
+        hash("a:b", 4)
+    );
+    let server = Server::start(&config, &[]);
+    for _ in 0..2 {
+        assert_eq!(server.status("alice", "secret"), 200);
+        assert_eq!(server.status("bob", ""), 200);
+        assert_eq!(server.status("\u{fc} x", "a:b"), 200);
+        for (user, password) in [
+            ("alice", "Secret"),
+            ("alice", ""),
+            ("alice", "secret "),
+            ("Alice", "secret"),
+            ("bob", "secret"),
+            ("carol", "secret"),
+            ("carol", ""),
+            ("", ""),
+        ] {
+            assert_eq!(server.status(user, password), 401, "{user} {password}");
+        }
+    }
+    let encoded = basic("alice", "secret").trim_end().replace("Authorization: Basic ", "");
+    for (authorization, status) in [
+        (format!("bASIC {encoded}"), 200),
+        (format!("Bearer {encoded}"), 401),
+        (encoded.clone(), 401),
+        (format!("Basic {encoded}="), 401),
+        ("Basic".to_owned(), 401),
+        ("Basic !".to_owned(), 401),
+        ("Basic YWxpY2U=".to_owned(), 401),
+    ] {
+        let answer = server.exporter.request("GET", "/metrics", &[("Authorization", &authorization)]);
+        assert_eq!(answer.status, status, "{authorization}");
+    }
+}
+
+#[test]
+fn everything_but_health_asks_for_the_password() {
+    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 4));
+    let server = Server::start(&config, &[]);
+    let without = |method: &str, path: &str| server.exporter.request(method, path, &[]);
+    for (method, path) in [
+        ("GET", "/metrics"),
+        ("HEAD", "/metrics"),
+        ("POST", "/metrics"),
+        ("GET", "/"),
+        ("GET", "/none"),
+        ("GET", "/health/"),
+        ("GET", "//health"),
+        ("GET", "/health/../metrics"),
+        ("GET", "/Health"),
+    ] {
+        let refused = without(method, path);
+        assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("basic")), "{method} {path}");
+        assert_eq!(refused.body, if method == "HEAD" { "" } else { "Unauthorized\n" }, "{method} {path}");
+        for word in ["jitsi", "bridge", "127.0.0.1", "alice", "$2y$"] {
+            assert!(!refused.head.contains(word) && !refused.body.contains(word), "{word}: {refused:?}");
+        }
+    }
+    assert_eq!((without("GET", "/health").status, &*without("GET", "/health").body), (200, "ok"));
+    assert_eq!(without("GET", "/health?x").status, 200);
+}
+
+#[test]
+fn unknown_users_look_like_wrong_passwords() {
+    let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash("secret", 4));
+    let server = Server::start(&config, &[]);
+    let answer = |user: &str| {
+        let header = basic(user, "wrong");
+        let value = header.trim_end().strip_prefix("Authorization: ").unwrap();
+        let answer = server.exporter.request("GET", "/metrics", &[("Authorization", value)]);
+        let head: Vec<_> = answer.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned).collect();
+        (head, answer.body)
+    };
+    assert_eq!(answer("alice"), answer("mallory"));
+    // A right password of another user does not help one who is unknown.
+    assert_eq!(server.status("mallory", "secret"), 401);
+}
+
+/// What a process has used of the CPU, in hundredths of a second.
+#[cfg(target_os = "linux")]
+fn cpu(exporter: &Exporter) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", exporter.pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_hash_of_a_right_password_is_computed_once_and_unknown_users_cost_the_same() {
+    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
+    let server = Server::start(&config, &[]);
+    assert_eq!(server.status("alice", "secret"), 200);
+    let of = |requests: u64, user: &str, password: &str, status: u16| {
+        let before = cpu(&server.exporter);
+        (0..requests).for_each(|_| assert_eq!(server.status(user, password), status));
+        cpu(&server.exporter) - before
+    };
+    let right = of(200, "alice", "secret", 200);
+    assert!(right < 100, "{right} hundredths of a second for 200 scrapes");
+    let (wrong, unknown) = (of(8, "alice", "wrong", 401), of(8, "mallory", "wrong", 401));
+    assert!(wrong > 10 && unknown > 10, "{wrong} {unknown}");
+    assert!(unknown < 2 * wrong && wrong < 2 * unknown, "{wrong} {unknown}");
+}
+
+#[test]
+fn wrong_passwords_delay_no_known_client_and_a_new_one_gets_its_turn() {
+    let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 10), hash("secret", 10));
+    let server = Server::start(&config, &[]);
+    assert_eq!(server.status("alice", "secret"), 200);
+    let (stop, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (server, stop, refused) = (&server, &stop, &refused);
+            scope.spawn(move || {
+                for number in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let user = ["alice", "bob", "carol"][number % 3];
+                    let status = server.status(user, &format!("wrong {client} {number}"));
+                    // On a machine that is very busy a password may wait for too long.
+                    assert!([401, 503].contains(&status), "{status}");
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let refusals = |number: usize| {
+            let until = refused.load(Ordering::SeqCst) + number;
+            let mut known = 0;
+            while refused.load(Ordering::SeqCst) < until {
+                assert_eq!(server.status("alice", "secret"), 200);
+                known += 1;
+            }
+            known
+        };
+        let known = refusals(12);
+        // A right password that was not seen before, sent as often as Prometheus would.
+        let new = eventually(Duration::from_secs(60), || (server.status("bob", "secret") == 200).then_some(()));
+        stop.store(true, Ordering::SeqCst);
+        assert!(known > 12, "only {known} scrapes beside 12 wrong passwords");
+        assert!(new.is_some(), "a right password got no turn");
+    });
+}
+
+#[test]
+fn a_flood_of_wrong_passwords_is_turned_away() {
+    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
+    let server = Server::start(&config, &[]);
+    assert_eq!(server.status("alice", "secret"), 200);
+    let busy = thread::scope(|scope| {
+        let clients: Vec<_> = (0..60)
+            .map(|number| {
+                scope.spawn({
+                    let server = &server;
+                    move || server.status("alice", &format!("wrong {number}"))
+                })
+            })
+            .collect();
+        assert_eq!(server.status("alice", "secret"), 200);
+        let statuses: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 503).count()
+    });
+    assert!(busy > 10, "{busy} of 60 were turned away");
+    assert_eq!(server.status("alice", "secret"), 200);
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_the_file_and_the_key() {
+    let root = authority("root");
+    let (identity, other) = (Identity::server(&root), Identity::server(&root));
+    let folder = Folder::new();
+    folder.write("cert.pem", &identity.pem);
+    folder.write("key.pem", &identity.key);
+    folder.write("other.pem", &other.key);
+    folder.write("empty.pem", "");
+    folder.write("broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    folder.write("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    folder.write("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    let tls = |cert: &str, key: &str| format!("tls_server_config:\n  cert_file: {cert}\n  key_file: {key}\n");
+    let ca = |file: &str| format!("{TLS}  client_auth_type: RequestClientCert\n  client_ca_file: {file}\n");
+    for (config, message) in [
+        (
+            tls("none.pem", "key.pem"),
+            "tls_server_config.cert_file: FOLDER/none.pem cannot be read: no such file or directory",
+        ),
+        (
+            tls("cert.pem", "none.pem"),
+            "tls_server_config.key_file: FOLDER/none.pem cannot be read: no such file or directory",
+        ),
+        (
+            tls("cert.pem", "other.pem"),
+            "tls_server_config.key_file: FOLDER/other.pem does not fit cert_file FOLDER/cert.pem",
+        ),
+        (tls("empty.pem", "key.pem"), "tls_server_config.cert_file: FOLDER/empty.pem holds no PEM certificate"),
+        (tls("key.pem", "key.pem"), "tls_server_config.cert_file: FOLDER/key.pem holds no PEM certificate"),
+        (tls("broken.pem", "key.pem"), "tls_server_config.cert_file: FOLDER/broken.pem is not valid PEM"),
+        (
+            tls("odd.pem", "key.pem"),
+            "tls_server_config.cert_file: FOLDER/odd.pem holds a certificate that is not valid",
+        ),
+        (tls("cert.pem", "cert.pem"), "tls_server_config.key_file: FOLDER/cert.pem holds no PEM private key"),
+        (tls("cert.pem", "locked.pem"), "tls_server_config.key_file: FOLDER/locked.pem holds no PEM private key"),
+        (tls("/", "key.pem"), "tls_server_config.cert_file: / is not a file"),
+        (tls("/dev/zero", "key.pem"), "tls_server_config.cert_file: /dev/zero is not a file"),
+        (ca("none.pem"), "tls_server_config.client_ca_file: FOLDER/none.pem cannot be read"),
+        (ca("empty.pem"), "tls_server_config.client_ca_file: FOLDER/empty.pem holds no PEM certificate"),
+        (ca("odd.pem"), "tls_server_config.client_ca_file: FOLDER/odd.pem holds a certificate that is not valid"),
+        (
+            format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n"),
+            "line 2: tls_server_config: a client_auth_type that verifies needs client_ca_file",
+        ),
+        (format!("{TLS}  ciphers: []\n"), "line 4: tls_server_config.ciphers is not a key of a web configuration file"),
+        ("http_server_config: {}\n".to_owned(), "line 1: http_server_config is not supported"),
+        ("rate_limit: {}\n".to_owned(), "line 1: rate_limit is not supported"),
+        (
+            "basic_auth_users:\n  alice: s3cret\n".to_owned(),
+            "line 2: basic_auth_users: the password of user alice is not a bcrypt hash",
+        ),
+        ("basic_auth_users: [s3cret]\n".to_owned(), "line 1: basic_auth_users has to be a mapping"),
+        ("{".to_owned(), "is not valid YAML"),
+    ] {
+        let file = folder.write("web.yml", &config);
+        let output = command(&["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", &file], &[]).output();
+        let output = output.unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{config}: {log}");
+        let folder = folder.path().to_str().unwrap();
+        assert!(log.starts_with(&format!("jitsiexporter: {file}: ")) && log.lines().count() == 1, "{config}: {log}");
+        assert!(log.contains(&message.replace("FOLDER", folder)), "{config}: {log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+    let output = command(&["--web-config-file", "/no/such/web.yml"], &[]).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), &*log),
+        (Some(1), "jitsiexporter: /no/such/web.yml: cannot be read: no such file or directory\n")
+    );
+}
+
+#[test]
+fn a_plain_file_name_is_looked_up_where_the_process_runs() {
+    let root = authority("root");
+    let (folder, identity) = (Folder::new(), Identity::server(&root));
+    folder.write("cert.pem", &identity.pem);
+    folder.write("key.pem", &identity.key);
+    folder.write("web.yml", TLS);
+    let mut command = command(&["--demo", "--listen-address", "127.0.0.1:0", "--web.config.file=web.yml"], &[]);
+    command.current_dir(folder.path());
+    let exporter = Exporter::spawn(command).unwrap_or_else(|log| panic!("{log:?}"));
+    assert_eq!(get(exporter.address(), &client(&root, None), "/health", "").unwrap().status, 200);
+}
+
+#[test]
+fn a_renewed_certificate_is_used_for_new_connections() {
+    let server = Server::start(TLS, &[]);
+    let client = server.client();
+    let mut kept = Connection::open(server.address(), &client).unwrap();
+    for number in 0..5 {
+        let renewed = Identity::server(&server.root);
+        if number % 2 == 0 {
+            server.folder.replace("cert.pem", &renewed.pem);
+            server.folder.replace("key.pem", &renewed.key);
+        } else {
+            server.folder.write("key.pem", &renewed.key);
+            server.folder.write("cert.pem", &renewed.pem);
+        }
+        let mut new = Connection::open(server.address(), &client).unwrap();
+        assert_ne!(new.certificate(), kept.certificate(), "{number}");
+        assert_eq!(new.get("/metrics", "").unwrap().status, 200);
+        assert_eq!(kept.get("/metrics", "").unwrap().status, 200, "a connection that is kept");
+    }
+    let log = server.exporter.log();
+    assert_eq!(log.iter().filter(|line| line.contains("has changed and is in use")).count(), 5, "{log:#?}");
+}
+
+#[test]
+fn switched_symbolic_links_are_a_renewal() {
+    // As Kubernetes mounts a Secret: file -> ..data/file, ..data -> a folder that is replaced.
+    let server = Server::start("", &[]);
+    let folder = &server.folder;
+    let lay = |name: &str, identity: &Identity| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        folder.write(&format!("{name}/tls.crt"), &identity.pem);
+        folder.write(&format!("{name}/tls.key"), &identity.key);
+        symlink(name, folder.path().join("..data_tmp")).unwrap();
+        std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
+    };
+    lay("..first", &Identity::server(&server.root));
+    for file in ["tls.crt", "tls.key"] {
+        symlink(format!("..data/{file}"), folder.path().join(file)).unwrap();
+    }
+    let file = folder.write("tls.yml", "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\n");
+    let exporter = Exporter::start(&["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", &file], &[]);
+    let certificate = || Connection::open(exporter.address(), &server.client()).unwrap().certificate();
+    let first = certificate();
+    assert_eq!(certificate(), first);
+    lay("..second", &Identity::server(&server.root));
+    let second = certificate();
+    assert_ne!(second, first);
+    assert_eq!(certificate(), second);
+}
+
+#[test]
+fn new_passwords_and_authorities_need_no_restart() {
+    let (one, two) = (authority("one"), authority("two"));
+    let config = |password: &str| {
+        format!(
+            "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\nbasic_auth_users:\n  alice: {}\n",
+            hash(password, 4)
+        )
+    };
+    let server = Server::start(&config("old"), &[("ca.pem", &one.pem())]);
+    let of = |root| client(&server.root, Some(&Identity::new(Some(root), |_| {})));
+    let (first, second) = (of(&one), of(&two));
+    let mut kept = Connection::open(server.address(), &first).unwrap();
+    let mut status = |password| kept.get("/metrics", &basic("alice", password)).unwrap().status;
+    assert_eq!((status("old"), status("new")), (200, 401));
+    server.folder.replace("web.yml", &config("new"));
+    assert_eq!((status("old"), status("new")), (401, 200), "on the same connection");
+
+    assert!(Connection::open(server.address(), &second).and_then(|mut new| new.get("/health", "")).is_err());
+    server.folder.replace("ca.pem", &two.pem());
+    assert_eq!(get(server.address(), &second, "/health", "").unwrap().status, 200);
+    assert!(get(server.address(), &first, "/health", "").is_err());
+    assert_eq!(status("new"), 200, "a connection that is kept");
+}
+
+#[test]
+fn broken_files_are_reported_once_and_the_last_good_ones_stay() {
+    let config = format!("{TLS}basic_auth_users:\n  alice: {}\n", hash("secret", 4));
+    let server = Server::start(&config, &[]);
+    let (client, header) = (server.client(), basic("alice", "secret"));
+    let works = || {
+        for _ in 0..3 {
+            assert_eq!(get(server.address(), &client, "/metrics", &header).unwrap().status, 200);
+        }
+    };
+    works();
+    let good = std::fs::read_to_string(server.folder.path().join("cert.pem")).unwrap();
+    let mut reported = 0;
+    for (file, broken, complaint) in [
+        ("web.yml", "{", "is not valid YAML"),
+        ("web.yml", "tls_config:\n", "tls_config is not a key of a web configuration file"),
+        ("web.yml", "basic_auth_users:\n  alice: topsecret\n", "the password of user alice is not a bcrypt hash"),
+        ("cert.pem", "", "holds no PEM certificate"),
+        ("cert.pem", &*Identity::server(&server.root).pem, "does not fit cert_file"),
+        ("key.pem", "", "holds no PEM private key"),
+        // A file that is cut short while it is written must not open the door.
+        ("web.yml", "", "tls_server_config is gone, which takes a restart"),
+        ("web.yml", TLS, "basic_auth_users is gone, which takes a restart"),
+    ] {
+        let before = std::fs::read_to_string(server.folder.path().join(file)).unwrap();
+        server.folder.write(file, broken);
+        works();
+        let line = server.exporter.wait_for_log(complaint);
+        assert!(line.ends_with("; what was read before stays in use"), "{line}");
+        reported += 1;
+        server.folder.write(file, &before);
+        works();
+    }
+    std::fs::remove_file(server.folder.path().join("cert.pem")).unwrap();
+    works();
+    server
+        .exporter
+        .wait_for_log("cert.pem cannot be read: no such file or directory; what was read before stays in use");
+    server.folder.write("cert.pem", &good);
+    works();
+    let log = server.exporter.log();
+    assert_eq!(log.iter().filter(|line| line.contains("stays in use")).count(), reported + 1, "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("topsecret") || line.contains("$2y$")), "{log:#?}");
+}
+
+#[test]
+fn what_was_demanded_at_the_start_is_demanded_until_a_restart() {
+    let ca = authority("clients");
+    let required = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n");
+    let server = Server::start(&required, &[("ca.pem", &ca.pem())]);
+    server.folder.replace("web.yml", TLS);
+    assert!(!server.lets_in(&server.client()));
+    server.exporter.wait_for_log("client certificates are no longer required, which takes a restart");
+
+    let server = Server::start("", &[]);
+    assert_eq!(server.exporter.get("/metrics").status, 200);
+    server.folder.replace("web.yml", &format!("basic_auth_users:\n  alice: {}\n", hash("secret", 4)));
+    assert_eq!(server.exporter.get("/metrics").status, 401, "a stricter file is used at once");
+    assert_eq!(server.status("alice", "secret"), 200);
+    server.folder.replace("web.yml", TLS);
+    assert_eq!(server.status("alice", "secret"), 200);
+    server.exporter.wait_for_log("tls_server_config is new, which takes a restart");
+}
+
+#[test]
+fn renewal_under_load_costs_no_scrape() {
+    let config = |password: &str| {
+        format!("{TLS}basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash(password, 4))
+    };
+    let server = Server::start(&config("0"), &[]);
+    let (client, header) = (server.client(), basic("alice", "secret"));
+    let (stop, scrapes) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (server, client, header, stop, scrapes) = (&server, &client, &header, &stop, &scrapes);
+            scope.spawn(move || {
+                let mut kept = Connection::open(server.address(), client).unwrap();
+                while !stop.load(Ordering::SeqCst) {
+                    let got = if number % 2 == 0 {
+                        kept.get("/metrics", header)
+                    } else {
+                        get(server.address(), client, "/metrics", header)
+                    };
+                    let got = got.unwrap_or_else(|error| panic!("{error}: {:#?}", server.exporter.log()));
+                    assert_eq!((got.status, sample(&got.body, "jitsi_up")), (200, Some("1")));
+                    scrapes.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for number in 0..20 {
+            let renewed = Identity::server(&server.root);
+            // Between the two the key does not fit, and the last good pair stays.
+            server.folder.write("cert.pem", &renewed.pem);
+            server.folder.write("key.pem", &renewed.key);
+            server.folder.write("web.yml", &config(&number.to_string()));
+            let before = scrapes.load(Ordering::SeqCst);
+            eventually(Duration::from_secs(30), || (scrapes.load(Ordering::SeqCst) > before + 8).then_some(()));
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(scrapes.load(Ordering::SeqCst) > 160, "{scrapes:?}");
+    assert_eq!(get(server.address(), &client, "/metrics", &basic("bob", "19")).unwrap().status, 200);
+}
+
+#[test]
+fn neither_password_nor_hash_is_shown() {
+    let hash = hash("s3cret", 4);
+    let config = format!("{TLS}basic_auth_users:\n  alice: {hash}\n");
+    let server = Server::start(&config, &[]);
+    let client = server.client();
+    for (user, password) in [("alice", "s3cret"), ("alice", "s3cret2"), ("s3cret", "alice")] {
+        for path in ["/metrics", "/", "/none", "/health"] {
+            let got = get(server.address(), &client, path, &basic(user, password)).unwrap();
+            assert!(!format!("{got:?}").contains("s3cret") && !got.body.contains(&hash), "{got:?}");
+        }
+    }
+    server.folder.write("web.yml", &format!("basic_auth_users:\n  {hash}: alice\n  s3cret: s3cret\n"));
+    get(server.address(), &client, "/metrics", &basic("alice", "s3cret")).unwrap();
+    server.exporter.wait_for_log("stays in use");
+    let log = server.exporter.log().join("\n");
+    assert!(!log.contains("s3cret") && !log.contains(&hash) && !log.contains(&hash[7..]), "{log}");
+}
+
+/// Part of a handshake: the record header of a message that never comes whole.
+const HALF: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+
+#[test]
+fn handshakes_that_stall_delay_no_scrape() {
+    let server = Server::start(TLS, &[]);
+    let client = server.client();
+    let stalled: Vec<_> = (0..200)
+        .map(|number| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            let _ = stream.write_all(&HALF[..number % (HALF.len() + 1)]);
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        assert!(server.lets_in(&client));
+    }
+    drop(stalled);
+    assert!(server.lets_in(&client));
+}
+
+#[test]
+fn handshakes_that_drip_or_are_none_delay_no_scrape() {
+    let server = Server::start(TLS, &[]);
+    let client = server.client();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = TcpStream::connect(server.address()).unwrap();
+                for byte in [HALF, &[0; 500]].concat() {
+                    if stop.load(Ordering::SeqCst) || stream.write_all(&[byte]).is_err() {
+                        break;
+                    }
+                    sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        for bytes in [
+            &b"\x16\x03\x01\xff\xff"[..],
+            b"\0\0\0\0\0\0\0\0",
+            b"\x80\x2e\x01\x03\x01",
+            b"SSH-2.0-x\r\n",
+            &[0xff; 4096],
+        ] {
+            for _ in 0..20 {
+                let mut stream = TcpStream::connect(server.address()).unwrap();
+                let _ = stream.write_all(bytes);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+            assert!(server.lets_in(&client));
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    // All of them together are a few lines.
+    let lines = server.exporter.log().len();
+    assert!(lines < 10, "{:#?}", server.exporter.log());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_handshakes() {
+    let server = Server::start(TLS, &[]);
+    let _stalled: Vec<_> = (0..5)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            let _ = stream.write_all(HALF);
+            stream
+        })
+        .collect();
+    assert!(server.lets_in(&server.client()));
+    server.exporter.signal(rustix::process::Signal::TERM);
+    let Server { exporter, .. } = server;
+    let status = exporter.wait(Duration::from_secs(30)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
