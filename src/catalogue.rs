@@ -1,11 +1,14 @@
 //! The table: one row for each statistic that any release of the Jitsi Videobridge ever sent.
 //!
-//! This module knows names, kinds, units and help texts, and nothing of JSON, of naming schemes or of formats. To teach the
-//! exporter a new statistic, add a row; nothing else needs a change but the generated files, which
-//! `make generate` updates.
+//! A bridge says what it counts in two places: in the JSON of `/colibri/stats`, and, since 2022, in metrics of its own at
+//! `/metrics`, which it also sends as JSON. Most statistics are in both, under two keys. A row has both, so that it does not
+//! matter which of the two the exporter reads.
 //!
-//! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), held
-//! against running bridges with live calls.
+//! This module knows keys, names, kinds, units and help texts, and nothing of JSON, of naming schemes or of formats. To teach
+//! the exporter a new statistic, add a row and a fixture; `make generate` writes the rest.
+//!
+//! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), compared with
+//! running bridges with live calls.
 
 use std::sync::LazyLock;
 
@@ -18,17 +21,17 @@ pub enum Kind {
     Counter,
     /// `true` or `false`, exposed as a gauge of 1 or 0.
     Boolean,
-    /// A wall-clock time, exposed as a gauge in Unix time.
+    /// A wall-clock time as text, exposed as a gauge in Unix time.
     Timestamp,
     /// A string, exposed as a label of an info metric that all rows of one name share.
     Info,
-    /// An array in which element *i* counts the conferences with exactly *i* members, the last element that many or more.
+    /// A distribution of what exists now, exposed as a gauge histogram.
     Sizes,
-    /// The one nested object of 2021 bridges: a histogram that accumulates since the bridge started.
+    /// A distribution that accumulates since the bridge started, exposed as a histogram.
     Histogram,
 }
 
-/// The unit in which the bridge sends a number. A unit that is no base unit of Prometheus is converted, and only then does
+/// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and only then does
 /// the help text name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -53,7 +56,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The base unit in which the value is exposed: the suffix of the name, and what `# UNIT` says.
+    /// The base unit in which the value is exposed: the suffix of the name, and the content of `# UNIT`.
     #[must_use]
     pub const fn base(self) -> Option<&'static str> {
         match self {
@@ -64,19 +67,31 @@ impl Unit {
             Unit::PacketsPerSecond => Some("packets_per_second"),
         }
     }
+
+    /// How many base units one of these is, as a fraction: numerator and denominator.
+    #[must_use]
+    pub const fn ratio(self) -> (u32, u32) {
+        match self {
+            Unit::Milliseconds => (1, 1000),
+            Unit::Megabytes => (1_000_000, 1),
+            Unit::KilobitsPerSecond => (125, 1),
+            Unit::BitsPerSecond => (1, 8),
+            Unit::Plain | Unit::Seconds | Unit::DateTime | Unit::Bytes | Unit::PacketsPerSecond => (1, 1),
+        }
+    }
 }
 
-/// What a family of samples is called and what it says of itself.
+/// The name, unit and help text of a metric family.
 #[derive(Debug)]
 pub struct Descriptor {
     /// The name of the sample as Prometheus stores it, suffixes included.
     pub name: &'static str,
-    /// The name less the suffix of the kind (`_total`, `_info`) and less the unit: what an OpenMetrics encoder starts from,
-    /// which puts both behind it again. Made with the table, because looking for suffixes took 5% of a scrape.
+    /// The name without the suffix of the kind (`_total`, `_info`) and without the unit: what an OpenMetrics encoder starts from,
+    /// which appends both again. Computed with the table, because looking for suffixes took 5% of a scrape.
     pub stem: &'static str,
     /// The unit, which is a suffix of the name.
     pub unit: Option<&'static str>,
-    /// One sentence, safe to be written as it is.
+    /// One sentence that needs no escaping.
     pub help: &'static str,
 }
 
@@ -89,47 +104,118 @@ impl Descriptor {
         let (stem, _) = name.split_at(name.len() - suffix.len() - unit_length);
         Self { name, stem, unit, help }
     }
+
+    /// In legacy names: no unit, and a suffix only where the bridge's own key has it.
+    const fn legacy(name: &'static str, suffix: &str, help: &'static str) -> Self {
+        let suffix = if ends_with(name, suffix) { suffix } else { "" };
+        Self::new(name, suffix, None, help)
+    }
+}
+
+/// `str::ends_with`, which is not yet `const`.
+const fn ends_with(text: &str, suffix: &str) -> bool {
+    let (text, suffix) = (text.as_bytes(), suffix.as_bytes());
+    if suffix.len() > text.len() {
+        return false;
+    }
+    let (_, end) = text.split_at(text.len() - suffix.len());
+    let mut place = 0;
+    while place < suffix.len() {
+        if end[place] != suffix[place] {
+            return false;
+        }
+        place += 1;
+    }
+    true
+}
+
+/// Where a statistic comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The key in the JSON.
+    pub key: &'static str,
+    /// The unit in which the value is sent under this key.
+    pub unit: Unit,
 }
 
 /// One statistic.
 #[derive(Debug)]
 pub struct Row {
-    /// The key in the bridge's report.
-    pub key: &'static str,
+    /// The key in `/colibri/stats`.
+    pub stats: Option<Source>,
+    /// The key in the bridge's own `/metrics`.
+    pub native: Option<Source>,
     /// What it is.
     pub kind: Kind,
-    /// In which unit the bridge sends it.
-    pub unit: Unit,
-    /// In standard names. The help is one sentence that ends with the key and, if the value is converted, the bridge's unit.
+    /// In standard names. The help is one sentence that ends with the keys and, if the value is converted, the bridge's unit.
     pub standard: Descriptor,
     /// In legacy names: `jitsi_` and the key, as older exporters have it.
     pub legacy: Descriptor,
 }
 
-/// One line of the table. The help text is completed here with the key and the unit, so that a search for the bridge's own
-/// name finds the metric.
+impl Row {
+    /// The sources, in order of preference.
+    pub fn sources(&self) -> impl Iterator<Item = Source> {
+        self.stats
+            .into_iter()
+            .chain(self.native.filter(|native| self.stats.is_none_or(|stats| stats.key != native.key)))
+    }
+
+    /// The source whose key and unit legacy names have: `/colibri/stats`, which older exporters read, if it has the statistic.
+    ///
+    /// # Panics
+    ///
+    /// Never: each row has a source.
+    #[must_use]
+    pub fn primary(&self) -> Source {
+        self.sources().next().expect("each row has a source")
+    }
+}
+
+/// One line of the table. The help text is completed here with keys and units, so that a search for the bridge's own name finds
+/// the metric. A key is a string, `none` where the statistic is not in that place, or `same` where it has the same key in both.
+/// The unit is that of both keys, or one for each.
 macro_rules! row {
-    ($key:literal, $name:literal, $kind:ident, $unit:ident, $help:literal) => {
-        row!(@row $key, $name, $kind, $unit, concat!($help, " (", $key, row!(@converted $unit), ")."))
-    };
-    (@row $key:literal, $name:literal, Info, $unit:ident, $help:expr) => {
+    ($stats:tt, $native:tt, $name:literal, Info, Plain, $help:literal) => {
         Row {
-            key: $key,
+            stats: row!(@source $stats, Plain),
+            native: row!(@native $stats, $native, Plain),
             kind: Kind::Info,
-            unit: Unit::$unit,
             standard: Descriptor::new($name, "_info", None, BRIDGE_INFO_HELP),
-            legacy: Descriptor::new(concat!("jitsi_", $key, "_info"), "_info", None, $help),
+            legacy: Descriptor::legacy(
+                concat!("jitsi_", row!(@primary $stats, $native), "_info"),
+                "_info",
+                concat!($help, " (", row!(@keys $stats, $native, Plain), ")."),
+            ),
         }
     };
-    (@row $key:literal, $name:literal, $kind:ident, $unit:ident, $help:expr) => {
+    ($stats:tt, $native:tt, $name:literal, $kind:ident, $unit:ident, $help:literal) => {
+        row!(@row $stats, $native, $name, $kind, $unit, $unit, concat!($help, " (", row!(@keys $stats, $native, $unit), ")."))
+    };
+    ($stats:tt, $native:tt, $name:literal, $kind:ident, $unit:ident / $other:ident, $help:literal) => {
+        row!(
+            @row $stats, $native, $name, $kind, $unit, $other,
+            concat!($help, " (", row!(@keys $stats, none, $unit), ", or ", row!(@keys none, $native, $other), ").")
+        )
+    };
+    (@row $stats:tt, $native:tt, $name:literal, $kind:ident, $unit:ident, $other:ident, $help:expr) => {
         Row {
-            key: $key,
+            stats: row!(@source $stats, $unit),
+            native: row!(@native $stats, $native, $other),
             kind: Kind::$kind,
-            unit: Unit::$unit,
             standard: Descriptor::new($name, row!(@suffix $kind), Unit::$unit.base(), $help),
-            legacy: Descriptor::new(concat!("jitsi_", $key), "", None, $help),
+            legacy: Descriptor::legacy(concat!("jitsi_", row!(@primary $stats, $native)), row!(@suffix $kind), $help),
         }
     };
+    (@source none, $unit:ident) => { None };
+    (@source $key:literal, $unit:ident) => { Some(Source { key: $key, unit: Unit::$unit }) };
+    (@native $stats:tt, same, $unit:ident) => { row!(@source $stats, $unit) };
+    (@native $stats:tt, $native:tt, $unit:ident) => { row!(@source $native, $unit) };
+    (@primary none, $native:literal) => { $native };
+    (@primary $stats:literal, $native:tt) => { $stats };
+    (@keys none, $native:literal, $unit:ident) => { concat!($native, row!(@converted $unit)) };
+    (@keys $stats:literal, $native:literal, $unit:ident) => { concat!($stats, " or ", $native, row!(@converted $unit)) };
+    (@keys $stats:literal, $native:tt, $unit:ident) => { concat!($stats, row!(@converted $unit)) };
     (@suffix Counter) => { "_total" };
     (@suffix $kind:ident) => { "" };
     (@converted Milliseconds) => { ", milliseconds" };
@@ -144,209 +230,272 @@ macro_rules! row {
 /// and the first wins.
 #[rustfmt::skip]
 pub static ROWS: &[Row] = &[
-    //   key in the report                             name in Prometheus                                      kind       unit               help
+    //   key in /colibri/stats                         key in /metrics                                         name in Prometheus                                            kind       unit as sent      help
     // The bridge itself
-    row!("version",                                    "jitsi_bridge_info",                                    Info,      Plain,             "Version of the bridge"),
-    row!("release",                                    "jitsi_bridge_info",                                    Info,      Plain,             "Release identifier set by the operator in videobridge.version.release"),
-    row!("region",                                     "jitsi_bridge_info",                                    Info,      Plain,             "Region this bridge is configured with, used by Jicofo for bridge selection"),
-    row!("relay_id",                                   "jitsi_bridge_info",                                    Info,      Plain,             "Identifier of this bridge for its links to other bridges, address:port in the octo era"),
-    row!("healthy",                                    "jitsi_healthy",                                        Boolean,   Plain,             "Result of the latest internal health check"),
-    row!("drain",                                      "jitsi_drain",                                          Boolean,   Plain,             "Whether the bridge is in drain mode: it keeps its conferences and wants no new ones"),
-    row!("graceful_shutdown",                          "jitsi_graceful_shutdown",                              Boolean,   Plain,             "Whether the bridge has been put in graceful shutdown and takes no new conferences"),
-    row!("shutting_down",                              "jitsi_shutting_down",                                  Boolean,   Plain,             "Whether the bridge is about to stop, at the end of a graceful shutdown or by force"),
-    row!("stress_level",                               "jitsi_stress_level",                                   Gauge,     Plain,             "Load of the bridge relative to its configured limit: 0 idle, 1 fully loaded, more when overloaded"),
-    row!("average_participant_stress",                 "jitsi_average_participant_stress",                     Gauge,     Plain,             "Configured estimate of how much stress one more participant adds"),
-    row!("threads",                                    "jitsi_threads",                                        Gauge,     Plain,             "Number of live threads in the JVM"),
-    row!("current_timestamp",                          "jitsi_report_timestamp_seconds",                       Timestamp, DateTime,          "Time at which the report was produced, as Unix time"),
+    row!("version",                                    none,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Version of the bridge"),
+    row!("release",                                    none,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Release identifier that the operator set in videobridge.version.release"),
+    row!("region",                                     same,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Region in which the bridge is configured to be, used by Jicofo to select bridges"),
+    row!("relay_id",                                   none,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Identifier of the bridge for its links to other bridges, address:port in the octo era"),
+    row!("healthy",                                    same,                                                   "jitsi_healthy",                                              Boolean,   Plain,            "Whether the latest internal health check passed"),
+    row!("drain",                                      "drain_mode",                                           "jitsi_drain",                                                Boolean,   Plain,            "Whether the bridge is in drain mode: it keeps its conferences and wants no new ones"),
+    row!("graceful_shutdown",                          same,                                                   "jitsi_graceful_shutdown",                                    Boolean,   Plain,            "Whether the bridge is in graceful shutdown: it takes no new conferences and stops when the last one ends"),
+    row!("shutting_down",                              same,                                                   "jitsi_shutting_down",                                        Boolean,   Plain,            "Whether the bridge is about to stop, at the end of a graceful shutdown or by force"),
+    row!("stress_level",                               "stress",                                               "jitsi_stress_level",                                         Gauge,     Plain,            "Load of the bridge relative to its configured limit: 0 is idle, 1 is fully loaded, above 1 is overloaded"),
+    row!("average_participant_stress",                 none,                                                   "jitsi_average_participant_stress",                           Gauge,     Plain,            "Configured estimate of the stress that one more participant adds"),
+    row!(none,                                         "startup_time",                                         "jitsi_startup_timestamp_seconds",                            Gauge,     Milliseconds,     "Time at which the bridge was started, in seconds since 1970"),
+    row!("current_timestamp",                          none,                                                   "jitsi_report_timestamp_seconds",                             Timestamp, DateTime,         "Time at which the report was produced, in seconds since 1970"),
+
+    // Its process
+    row!("threads",                                    "thread_count",                                         "jitsi_threads",                                              Gauge,     Plain,            "Number of live threads in the JVM"),
+    row!(none,                                         "jvm_heap_used",                                        "jitsi_jvm_heap_used_bytes",                                  Gauge,     Bytes,            "Heap memory of the JVM in use"),
+    row!(none,                                         "jvm_heap_committed",                                   "jitsi_jvm_heap_committed_bytes",                             Gauge,     Bytes,            "Heap memory that the JVM has reserved"),
+    row!(none,                                         "jvm_gc_count",                                         "jitsi_jvm_gc_collections_total",                             Counter,   Plain,            "Total number of garbage collections in the JVM"),
+    row!(none,                                         "jvm_gc_time",                                          "jitsi_jvm_gc_seconds_total",                                 Counter,   Milliseconds,     "Total time that the JVM spent in garbage collection"),
+    row!(none,                                         "jvm_open_fd_count",                                    "jitsi_open_file_descriptors",                                Gauge,     Plain,            "Number of open file descriptors"),
+    row!(none,                                         "cpu_steal",                                            "jitsi_cpu_steal",                                            Gauge,     Plain,            "Fraction of CPU time that the hypervisor gave to other guests, from 0 to 1"),
 
     // Conferences
-    row!("conferences",                                "jitsi_conferences",                                    Gauge,     Plain,             "Number of conferences currently hosted by the bridge"),
-    row!("largest_conference",                         "jitsi_largest_conference",                             Gauge,     Plain,             "Number of endpoints in the biggest current conference"),
-    row!("inactive_conferences",                       "jitsi_inactive_conferences",                           Gauge,     Plain,             "Current conferences in which no endpoint sends audio or video, those that went peer-to-peer included"),
-    row!("p2p_conferences",                            "jitsi_p2p_conferences",                                Gauge,     Plain,             "Inactive conferences with exactly two endpoints, presumed to be talking directly to each other"),
-    row!("octo_conferences",                           "jitsi_octo_conferences",                               Gauge,     Plain,             "Current conferences that span several bridges"),
-    row!("total_conferences_created",                  "jitsi_conferences_created_total",                      Counter,   Plain,             "Conferences created"),
-    row!("total_conferences_completed",                "jitsi_conferences_completed_total",                    Counter,   Plain,             "Conferences that have ended"),
-    row!("total_conferences",                          "jitsi_conferences_completed_total",                    Counter,   Plain,             "Conferences that have ended, under the name that builds 773 to 780 used"),
-    row!("total_conference_seconds",                   "jitsi_conference_seconds_total",                       Counter,   Seconds,           "Sum of the durations of conferences that have ended"),
-    row!("total_dominant_speaker_changes",             "jitsi_dominant_speaker_changes_total",                 Counter,   Plain,             "Times the dominant speaker changed, in any conference"),
+    row!("conferences",                                same,                                                   "jitsi_conferences",                                          Gauge,     Plain,            "Number of conferences"),
+    row!("largest_conference",                         same,                                                   "jitsi_largest_conference",                                   Gauge,     Plain,            "Number of endpoints in the largest conference"),
+    row!("inactive_conferences",                       "conferences_inactive",                                 "jitsi_inactive_conferences",                                 Gauge,     Plain,            "Number of conferences in which no endpoint sends audio or video, peer-to-peer ones included"),
+    row!("p2p_conferences",                            "conferences_p2p",                                      "jitsi_p2p_conferences",                                      Gauge,     Plain,            "Number of inactive conferences with two endpoints, which presumably talk to each other directly"),
+    row!("octo_conferences",                           "conferences_with_relay",                               "jitsi_octo_conferences",                                     Gauge,     Plain,            "Number of conferences that span several bridges"),
+    row!("conference_sizes",                           "conferences_by_size",                                  "jitsi_conference_sizes",                                     Sizes,     Plain,            "Distribution of the conferences by number of endpoints, local and relayed"),
+    row!("conferences_by_audio_senders",               "conferences_by_audio_sender",                          "jitsi_conferences_by_audio_senders",                         Sizes,     Plain,            "Distribution of the conferences by number of local endpoints that send audio"),
+    row!("conferences_by_video_senders",               "conferences_by_video_sender",                          "jitsi_conferences_by_video_senders",                         Sizes,     Plain,            "Distribution of the conferences by number of local endpoints that send video"),
+    row!("total_conferences_created",                  "conferences_created_total",                            "jitsi_conferences_created_total",                            Counter,   Plain,            "Total number of conferences created"),
+    row!("total_conferences_completed",                "conferences_completed_total",                          "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended"),
+    row!("total_conferences",                          none,                                                   "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended, as builds 773 to 780 called it"),
+    row!("total_conference_seconds",                   "conference_seconds_total",                             "jitsi_conference_seconds_total",                             Counter,   Seconds,          "Total duration of the conferences that have ended"),
+    row!("total_failed_conferences",                   "failed_conferences_total",                             "jitsi_failed_conferences_total",                             Counter,   Plain,            "Total number of ended conferences in which ICE failed for every endpoint"),
+    row!("total_partially_failed_conferences",         "partially_failed_conferences_total",                   "jitsi_partially_failed_conferences_total",                   Counter,   Plain,            "Total number of ended conferences in which ICE failed for some endpoints but not for all"),
+    row!("total_dominant_speaker_changes",             "dominant_speaker_changes_total",                       "jitsi_dominant_speaker_changes_total",                       Counter,   Plain,            "Total number of changes of the dominant speaker, in all conferences"),
 
-    // Endpoints: who is in the conferences
-    row!("participants",                               "jitsi_participants",                                   Gauge,     Plain,             "Number of endpoints in all conferences"),
-    row!("endpoints",                                  "jitsi_endpoints",                                      Gauge,     Plain,             "Number of endpoints in all conferences, local plus those connected through other bridges"),
-    row!("local_endpoints",                            "jitsi_local_endpoints",                                Gauge,     Plain,             "Endpoints connected directly to this bridge"),
-    row!("octo_endpoints",                             "jitsi_octo_endpoints",                                 Gauge,     Plain,             "Endpoints of local conferences that are connected to other bridges"),
-    row!("visitors",                                   "jitsi_visitors",                                       Gauge,     Plain,             "Number of visitor endpoints now connected to this bridge"),
-    row!("inactive_endpoints",                         "jitsi_inactive_endpoints",                             Gauge,     Plain,             "Endpoints that are in inactive conferences"),
-    row!("local_active_endpoints",                     "jitsi_local_active_endpoints",                         Gauge,     Plain,             "Endpoints connected to this bridge that are in a conference where somebody sends audio or video"),
-    row!("receive_only_endpoints",                     "jitsi_receive_only_endpoints",                         Gauge,     Plain,             "Local endpoints in active conferences that send neither audio nor video"),
-    row!("endpoints_sending_audio",                    "jitsi_endpoints_sending_audio",                        Gauge,     Plain,             "Local endpoints currently sending non-silence audio"),
-    row!("endpoints_sending_video",                    "jitsi_endpoints_sending_video",                        Gauge,     Plain,             "Local endpoints currently sending video"),
-    row!("endpoints_with_suspended_sources",           "jitsi_endpoints_with_suspended_sources",               Gauge,     Plain,             "Local endpoints for which forwarding of some video source is suspended because of the bandwidth estimate"),
-    row!("num_eps_oversending",                        "jitsi_num_eps_oversending",                            Gauge,     Plain,             "Local endpoints the bridge is currently sending more to than the bandwidth estimate allows"),
-    row!("endpoints_with_spurious_remb",               "jitsi_endpoints_with_spurious_remb_total",             Counter,   Plain,             "Endpoints that sent a REMB message although transport-cc was in use for them"),
-    row!("endpoints_disconnected",                     "jitsi_endpoints_disconnected_total",                   Counter,   Plain,             "Times an endpoint was judged inactive/disconnected because nothing had arrived from it for a while"),
-    row!("endpoints_reconnected",                      "jitsi_endpoints_reconnected_total",                    Counter,   Plain,             "Times an endpoint became active again after having been judged disconnected"),
-    row!("total_participants",                         "jitsi_participants_created_total",                     Counter,   Plain,             "Endpoints created on this bridge"),
-    row!("total_visitors",                             "jitsi_visitors_created_total",                         Counter,   Plain,             "Visitor endpoints created"),
+    // Endpoints: the clients in the conferences
+    row!("endpoints",                                  "current_endpoints",                                    "jitsi_endpoints",                                            Gauge,     Plain,            "Number of endpoints in all conferences, both local ones and those connected through other bridges"),
+    row!("participants",                               "current_endpoints",                                    "jitsi_participants",                                         Gauge,     Plain,            "Number of endpoints in all conferences; deprecated by the bridge, which calls it endpoints"),
+    row!("local_endpoints",                            same,                                                   "jitsi_local_endpoints",                                      Gauge,     Plain,            "Number of endpoints connected directly to this bridge"),
+    row!("octo_endpoints",                             "endpoints_relayed",                                    "jitsi_octo_endpoints",                                       Gauge,     Plain,            "Number of endpoints connected through other bridges"),
+    row!("visitors",                                   "current_visitors",                                     "jitsi_visitors",                                             Gauge,     Plain,            "Number of visitor endpoints connected to this bridge"),
+    row!("inactive_endpoints",                         "endpoints_inactive",                                   "jitsi_inactive_endpoints",                                   Gauge,     Plain,            "Number of endpoints in inactive conferences"),
+    row!("local_active_endpoints",                     "active_endpoints",                                     "jitsi_local_active_endpoints",                               Gauge,     Plain,            "Number of local endpoints in conferences in which at least one endpoint sends audio or video"),
+    row!("receive_only_endpoints",                     "endpoints_recvonly",                                   "jitsi_receive_only_endpoints",                               Gauge,     Plain,            "Number of local endpoints in active conferences that send neither audio nor video"),
+    row!("endpoints_sending_audio",                    same,                                                   "jitsi_endpoints_sending_audio",                              Gauge,     Plain,            "Number of local endpoints that send audio other than silence"),
+    row!("endpoints_sending_video",                    same,                                                   "jitsi_endpoints_sending_video",                              Gauge,     Plain,            "Number of local endpoints that send video"),
+    row!("endpoints_with_suspended_sources",           same,                                                   "jitsi_endpoints_with_suspended_sources",                     Gauge,     Plain,            "Number of local endpoints to which some video is not forwarded because of the bandwidth estimate"),
+    row!("num_eps_oversending",                        "endpoints_oversending",                                "jitsi_num_eps_oversending",                                  Gauge,     Plain,            "Number of local endpoints to which the bridge sends more than the bandwidth estimate allows"),
+    row!("endpoints_with_spurious_remb",               same,                                                   "jitsi_endpoints_with_spurious_remb_total",                   Counter,   Plain,            "Total number of endpoints that sent REMB messages although transport-cc was in use"),
+    row!("endpoints_disconnected",                     "endpoints_disconnected_total",                         "jitsi_endpoints_disconnected_total",                         Counter,   Plain,            "Total number of times an endpoint was considered disconnected because nothing arrived from it"),
+    row!("endpoints_reconnected",                      "endpoints_reconnected_total",                          "jitsi_endpoints_reconnected_total",                          Counter,   Plain,            "Total number of times an endpoint became active again after it was considered disconnected"),
+    row!("total_participants",                         "endpoints_total",                                      "jitsi_participants_created_total",                           Counter,   Plain,            "Total number of endpoints created"),
+    row!("total_visitors",                             "visitors_total",                                       "jitsi_visitors_created_total",                               Counter,   Plain,            "Total number of visitor endpoints created"),
 
-    // Connecting: ICE, DTLS, the message transport, signalling
-    row!("total_ice_succeeded",                        "jitsi_ice_succeeded_total",                            Counter,   Plain,             "ICE agents that connected"),
-    row!("total_ice_succeeded_relayed",                "jitsi_ice_succeeded_relayed_total",                    Counter,   Plain,             "ICE agents that connected through a TURN relay"),
-    row!("total_ice_failed",                           "jitsi_ice_failed_total",                               Counter,   Plain,             "ICE agents that failed to connect"),
-    row!("endpoints_ice_failed",                       "jitsi_endpoints_ice_failed_total",                     Counter,   Plain,             "Endpoints whose ICE negotiation failed"),
-    row!("relays_ice_failed",                          "jitsi_relays_ice_failed_total",                        Counter,   Plain,             "Relays whose ICE negotiation failed"),
-    row!("dtls_failed_endpoints",                      "jitsi_dtls_failed_endpoints_total",                    Counter,   Plain,             "Endpoints whose ICE connected but whose DTLS handshake had not completed when they expired"),
-    row!("dtls_failed_relays",                         "jitsi_dtls_failed_relays_total",                       Counter,   Plain,             "Relays whose ICE connected but whose DTLS handshake had not completed when they expired"),
-    row!("num_eps_no_msg_transport_after_delay",       "jitsi_num_eps_no_msg_transport_after_delay_total",     Counter,   Plain,             "Endpoints that had neither WebSocket nor data channel 30 seconds after the check was scheduled"),
-    row!("num_relays_no_msg_transport_after_delay",    "jitsi_num_relays_no_msg_transport_after_delay_total",  Counter,   Plain,             "Relays that had no message transport 30 seconds after the check was scheduled"),
-    row!("muc_clients_configured",                     "jitsi_muc_clients_configured",                         Gauge,     Plain,             "Number of XMPP MUC clients configured"),
-    row!("muc_clients_connected",                      "jitsi_muc_clients_connected",                          Gauge,     Plain,             "Number of XMPP MUC clients currently connected"),
-    row!("mucs_configured",                            "jitsi_mucs_configured",                                Gauge,     Plain,             "Number of MUC rooms configured to be joined"),
-    row!("mucs_joined",                                "jitsi_mucs_joined",                                    Gauge,     Plain,             "Number of configured MUC rooms that are joined"),
+    // Connecting: ICE, DTLS, message transport, signalling
+    row!("total_ice_succeeded",                        "ice_succeeded_total",                                  "jitsi_ice_succeeded_total",                                  Counter,   Plain,            "Total number of ICE agents that connected"),
+    row!("total_ice_succeeded_relayed",                "ice_succeeded_relayed_total",                          "jitsi_ice_succeeded_relayed_total",                          Counter,   Plain,            "Total number of ICE agents that connected through a TURN relay"),
+    row!("total_ice_succeeded_tcp",                    "ice_succeeded_tcp_total",                              "jitsi_ice_succeeded_tcp_total",                              Counter,   Plain,            "Total number of ICE agents that connected over TCP"),
+    row!("total_ice_failed",                           "ice_failed_total",                                     "jitsi_ice_failed_total",                                     Counter,   Plain,            "Total number of ICE agents that failed to connect"),
+    row!("endpoints_ice_failed",                       "endpoints_ice_failed_total",                           "jitsi_endpoints_ice_failed_total",                           Counter,   Plain,            "Total number of endpoints that failed to connect by ICE"),
+    row!("relays_ice_failed",                          "relays_ice_failed_total",                              "jitsi_relays_ice_failed_total",                              Counter,   Plain,            "Total number of relays that failed to connect by ICE"),
+    row!(none,                                         "ice_restarts_started_total",                           "jitsi_ice_restarts_started_total",                           Counter,   Plain,            "Total number of ICE restarts started"),
+    row!(none,                                         "ice_restarts_succeeded_total",                         "jitsi_ice_restarts_succeeded_total",                         Counter,   Plain,            "Total number of ICE restarts that connected and were switched to"),
+    row!(none,                                         "ice_restarts_failed_total",                            "jitsi_ice_restarts_failed_total",                            Counter,   Plain,            "Total number of ICE restarts abandoned because the new ICE agent failed to connect"),
+    row!(none,                                         "ice_restarts_superseded_total",                        "jitsi_ice_restarts_superseded_total",                        Counter,   Plain,            "Total number of ICE restarts superseded by a newer one before they connected"),
+    row!(none,                                         "ice_restarts_rejected_total",                          "jitsi_ice_restarts_rejected_total",                          Counter,   Plain,            "Total number of requests for an ICE restart rejected because the bridge does not do ICE restarts"),
+    row!(none,                                         "ice_restarts_not_established_total",                   "jitsi_ice_restarts_not_established_total",                   Counter,   Plain,            "Total number of requests for an ICE restart of a transport that was not yet established"),
+    row!(none,                                         "ice_restarts_agent_creation_failed_total",             "jitsi_ice_restarts_agent_creation_failed_total",             Counter,   Plain,            "Total number of ICE restarts that failed because no new ICE agent could be created"),
+    row!("dtls_failed_endpoints",                      "endpoints_dtls_failed_total",                          "jitsi_dtls_failed_endpoints_total",                          Counter,   Plain,            "Total number of endpoints that connected by ICE and expired before the DTLS handshake completed"),
+    row!("dtls_failed_relays",                         "relays_dtls_failed_total",                             "jitsi_dtls_failed_relays_total",                             Counter,   Plain,            "Total number of relays that connected by ICE and expired before the DTLS handshake completed"),
+    row!("num_eps_no_msg_transport_after_delay",       "endpoints_no_message_transport_after_delay_total",     "jitsi_num_eps_no_msg_transport_after_delay_total",           Counter,   Plain,            "Total number of endpoints without a message transport 30 seconds after the check was scheduled"),
+    row!("num_relays_no_msg_transport_after_delay",    "relays_no_message_transport_after_delay_total",        "jitsi_num_relays_no_msg_transport_after_delay_total",        Counter,   Plain,            "Total number of relays without a message transport 30 seconds after the check was scheduled"),
+    row!("total_colibri_web_socket_messages_received", "colibri_web_socket_messages_received_total",           "jitsi_colibri_web_socket_messages_received_total",           Counter,   Plain,            "Total number of bridge channel messages received over WebSocket"),
+    row!("total_colibri_web_socket_messages_sent",     "colibri_web_socket_messages_sent_total",               "jitsi_colibri_web_socket_messages_sent_total",               Counter,   Plain,            "Total number of bridge channel messages sent over WebSocket"),
+    row!(none,                                         "colibri_web_socket_close_normal_total",                "jitsi_colibri_web_socket_close_normal_total",                Counter,   Plain,            "Total number of bridge channel WebSockets closed normally"),
+    row!(none,                                         "colibri_web_socket_close_abnormal_total",              "jitsi_colibri_web_socket_close_abnormal_total",              Counter,   Plain,            "Total number of bridge channel WebSockets closed abnormally"),
+    row!(none,                                         "colibri_web_socket_error_total",                       "jitsi_colibri_web_socket_error_total",                       Counter,   Plain,            "Total number of errors of bridge channel WebSockets"),
+    row!("total_data_channel_messages_received",       "data_channel_messages_received_total",                 "jitsi_data_channel_messages_received_total",                 Counter,   Plain,            "Total number of bridge channel messages received over SCTP data channels"),
+    row!("total_data_channel_messages_sent",           "data_channel_messages_sent_total",                     "jitsi_data_channel_messages_sent_total",                     Counter,   Plain,            "Total number of bridge channel messages sent over SCTP data channels"),
+    row!(none,                                         "rejected_data_channels_total",                         "jitsi_rejected_data_channels_total",                         Counter,   Plain,            "Total number of data channels rejected by the bridge"),
+    row!("muc_clients_configured",                     same,                                                   "jitsi_muc_clients_configured",                               Gauge,     Plain,            "Number of XMPP MUC clients configured"),
+    row!("muc_clients_connected",                      same,                                                   "jitsi_muc_clients_connected",                                Gauge,     Plain,            "Number of XMPP MUC clients connected"),
+    row!("mucs_configured",                            "mucs_connected",                                       "jitsi_mucs_configured",                                      Gauge,     Plain,            "Number of MUC rooms configured to be joined"),
+    row!("mucs_joined",                                same,                                                   "jitsi_mucs_joined",                                          Gauge,     Plain,            "Number of configured MUC rooms that are joined"),
+    row!(none,                                         "xmpp_disconnects_total",                               "jitsi_xmpp_disconnects_total",                               Counter,   Plain,            "Total number of times an XMPP connection was lost"),
 
     // Quality
-    row!("incoming_loss",                              "jitsi_incoming_loss",                                  Gauge,     Plain,             "Fraction of packets from endpoints to the bridge that were lost, 0 to 1"),
-    row!("outgoing_loss",                              "jitsi_outgoing_loss",                                  Gauge,     Plain,             "Fraction of packets from the bridge to endpoints that were reported lost, 0 to 1"),
-    row!("overall_loss",                               "jitsi_overall_loss",                                   Gauge,     Plain,             "Fraction of packets lost, both directions together, 0 to 1"),
-    row!("endpoints_with_high_outgoing_loss",          "jitsi_endpoints_with_high_outgoing_loss",              Gauge,     Plain,             "Local endpoints in active conferences whose bridge-to-endpoint packet loss is above 10 percent"),
-    row!("rtt_aggregate",                              "jitsi_rtt_aggregate_seconds",                          Gauge,     Milliseconds,      "Average round-trip time over local endpoints with a valid RTCP measurement"),
-    row!("tcc_unmatched_feedback",                     "jitsi_tcc_unmatched_feedback",                         Gauge,     Plain,             "Sum, over local endpoints connected now, of transport-cc feedback reports that did not match any sent packet"),
+    row!("incoming_loss",                              "incoming_loss_fraction",                               "jitsi_incoming_loss",                                        Gauge,     Plain,            "Fraction of the packets from endpoints to the bridge that were lost, from 0 to 1"),
+    row!("outgoing_loss",                              "outgoing_loss_fraction",                               "jitsi_outgoing_loss",                                        Gauge,     Plain,            "Fraction of the packets from the bridge to endpoints that were reported lost, from 0 to 1"),
+    row!("overall_loss",                               "loss_fraction",                                        "jitsi_overall_loss",                                         Gauge,     Plain,            "Fraction of the packets that were lost, in both directions together, from 0 to 1"),
+    row!("endpoints_with_high_outgoing_loss",          same,                                                   "jitsi_endpoints_with_high_outgoing_loss",                    Gauge,     Plain,            "Number of local endpoints in active conferences that lose over 10 percent of what the bridge sends"),
+    row!("rtt_aggregate",                              "average_rtt",                                          "jitsi_rtt_aggregate_seconds",                                Gauge,     Milliseconds,     "Average round-trip time of the local endpoints that have a valid RTCP measurement"),
+    row!("tcc_unmatched_feedback",                     same,                                                   "jitsi_tcc_unmatched_feedback",                               Gauge,     Plain,            "Number of transport-cc feedback reports of the current local endpoints that match no sent packet"),
 
     // Traffic with endpoints
-    row!("bit_rate_download",                          "jitsi_download_bytes_per_second",                      Gauge,     KilobitsPerSecond, "Current media bit rate received from endpoints"),
-    row!("bit_rate_upload",                            "jitsi_upload_bytes_per_second",                        Gauge,     KilobitsPerSecond, "Current media bit rate sent to endpoints"),
-    row!("packet_rate_download",                       "jitsi_download_packets_per_second",                    Gauge,     PacketsPerSecond,  "Current rate of RTP and RTCP packets received from endpoints"),
-    row!("packet_rate_upload",                         "jitsi_upload_packets_per_second",                      Gauge,     PacketsPerSecond,  "Current rate of RTP and RTCP packets sent to endpoints"),
-    row!("total_bytes_received",                       "jitsi_received_bytes_total",                           Counter,   Bytes,             "Bytes of RTP and RTCP received from endpoints, SRTP overhead included"),
-    row!("total_bytes_sent",                           "jitsi_sent_bytes_total",                               Counter,   Bytes,             "Bytes of RTP and RTCP sent to endpoints, SRTP overhead included"),
-    row!("total_packets_received",                     "jitsi_received_packets_total",                         Counter,   Plain,             "RTP and RTCP packets received from endpoints"),
-    row!("total_packets_sent",                         "jitsi_sent_packets_total",                             Counter,   Plain,             "RTP and RTCP packets sent to endpoints"),
-    row!("total_colibri_web_socket_messages_received", "jitsi_colibri_web_socket_messages_received_total",     Counter,   Plain,             "Bridge-channel messages received over WebSocket"),
-    row!("total_colibri_web_socket_messages_sent",     "jitsi_colibri_web_socket_messages_sent_total",         Counter,   Plain,             "Bridge-channel messages sent over WebSocket"),
-    row!("total_data_channel_messages_received",       "jitsi_data_channel_messages_received_total",           Counter,   Plain,             "Bridge-channel messages received over SCTP data channels"),
-    row!("total_data_channel_messages_sent",           "jitsi_data_channel_messages_sent_total",               Counter,   Plain,             "Bridge-channel messages sent over SCTP data channels"),
+    row!("bit_rate_download",                          "incoming_bitrate",                                     "jitsi_download_bytes_per_second",                            Gauge,     KilobitsPerSecond / BitsPerSecond, "Rate of the RTP and RTCP received from endpoints, SRTP overhead included"),
+    row!("bit_rate_upload",                            "outgoing_bitrate",                                     "jitsi_upload_bytes_per_second",                              Gauge,     KilobitsPerSecond / BitsPerSecond, "Rate of the RTP and RTCP sent to endpoints, SRTP overhead included"),
+    row!("packet_rate_download",                       "incoming_packet_rate",                                 "jitsi_download_packets_per_second",                          Gauge,     PacketsPerSecond, "Rate of the RTP and RTCP packets received from endpoints"),
+    row!("packet_rate_upload",                         "outgoing_packet_rate",                                 "jitsi_upload_packets_per_second",                            Gauge,     PacketsPerSecond, "Rate of the RTP and RTCP packets sent to endpoints"),
+    row!("total_bytes_received",                       "bytes_received_total",                                 "jitsi_received_bytes_total",                                 Counter,   Bytes,            "Total RTP and RTCP received from endpoints, SRTP overhead included"),
+    row!("total_bytes_sent",                           "bytes_sent_total",                                     "jitsi_sent_bytes_total",                                     Counter,   Bytes,            "Total RTP and RTCP sent to endpoints, SRTP overhead included"),
+    row!("total_packets_received",                     "packets_received_total",                               "jitsi_received_packets_total",                               Counter,   Plain,            "Total number of RTP and RTCP packets received from endpoints"),
+    row!("total_packets_sent",                         "packets_sent_total",                                   "jitsi_sent_packets_total",                                   Counter,   Plain,            "Total number of RTP and RTCP packets sent to endpoints"),
 
     // Traffic with other bridges (relays, formerly octo)
-    row!("octo_receive_bitrate",                       "jitsi_octo_receive_bytes_per_second",                  Gauge,     BitsPerSecond,     "Current bit rate arriving from other bridges"),
-    row!("octo_send_bitrate",                          "jitsi_octo_send_bytes_per_second",                     Gauge,     BitsPerSecond,     "Current bit rate sent to other bridges"),
-    row!("octo_receive_packet_rate",                   "jitsi_octo_receive_packets_per_second",                Gauge,     PacketsPerSecond,  "Current packet rate arriving from other bridges"),
-    row!("octo_send_packet_rate",                      "jitsi_octo_send_packets_per_second",                   Gauge,     PacketsPerSecond,  "Current packet rate sent to other bridges"),
-    row!("total_bytes_received_octo",                  "jitsi_octo_received_bytes_total",                      Counter,   Bytes,             "Bytes received from other bridges"),
-    row!("total_bytes_sent_octo",                      "jitsi_octo_sent_bytes_total",                          Counter,   Bytes,             "Bytes sent to other bridges"),
-    row!("total_packets_received_octo",                "jitsi_octo_received_packets_total",                    Counter,   Plain,             "Packets received from other bridges"),
-    row!("total_packets_sent_octo",                    "jitsi_octo_sent_packets_total",                        Counter,   Plain,             "Packets sent to other bridges"),
-    row!("total_relays",                               "jitsi_relays_created_total",                           Counter,   Plain,             "Relays created, the links to other bridges"),
+    row!("octo_receive_bitrate",                       "relay_incoming_bitrate",                               "jitsi_octo_receive_bytes_per_second",                        Gauge,     BitsPerSecond,    "Rate of the RTP and RTCP received from other bridges"),
+    row!("octo_send_bitrate",                          "relay_outgoing_bitrate",                               "jitsi_octo_send_bytes_per_second",                           Gauge,     BitsPerSecond,    "Rate of the RTP and RTCP sent to other bridges"),
+    row!("octo_receive_packet_rate",                   "relay_incoming_packet_rate",                           "jitsi_octo_receive_packets_per_second",                      Gauge,     PacketsPerSecond, "Rate of the RTP and RTCP packets received from other bridges"),
+    row!("octo_send_packet_rate",                      "relay_outgoing_packet_rate",                           "jitsi_octo_send_packets_per_second",                         Gauge,     PacketsPerSecond, "Rate of the RTP and RTCP packets sent to other bridges"),
+    row!("total_bytes_received_octo",                  "relay_bytes_received_total",                           "jitsi_octo_received_bytes_total",                            Counter,   Bytes,            "Total RTP and RTCP received from other bridges"),
+    row!("total_bytes_sent_octo",                      "relay_bytes_sent_total",                               "jitsi_octo_sent_bytes_total",                                Counter,   Bytes,            "Total RTP and RTCP sent to other bridges"),
+    row!("total_packets_received_octo",                "relay_packets_received_total",                         "jitsi_octo_received_packets_total",                          Counter,   Plain,            "Total number of RTP and RTCP packets received from other bridges"),
+    row!("total_packets_sent_octo",                    "relay_packets_sent_total",                             "jitsi_octo_sent_packets_total",                              Counter,   Plain,            "Total number of RTP and RTCP packets sent to other bridges"),
+    row!("total_relays",                               "relays_total",                                         "jitsi_relays_created_total",                                 Counter,   Plain,            "Total number of relays created, which are the links to other bridges"),
 
-    // Video
-    row!("total_keyframes_received",                   "jitsi_keyframes_received_total",                       Counter,   Plain,             "Video keyframes received, added when an endpoint or relay expires"),
-    row!("total_layering_changes_received",            "jitsi_layering_changes_received_total",                Counter,   Plain,             "Times the layering of a received video stream changed, added when an endpoint or relay expires"),
-    row!("total_video_stream_milliseconds_received",   "jitsi_video_stream_received_seconds_total",            Counter,   Milliseconds,      "Duration of received video, each SSRC counted separately, added when an endpoint or relay expires"),
-    row!("preemptive_kfr_sent",                        "jitsi_preemptive_kfr_sent_total",                      Counter,   Plain,             "Keyframe requests sent ahead of an expected speaker switch"),
-    row!("preemptive_kfr_suppressed",                  "jitsi_preemptive_kfr_suppressed_total",                Counter,   Plain,             "Preemptive keyframe requests not sent because nobody watches in stage view"),
+    // Audio and video
+    row!("tossedPacketsEnergy",                        "tossed_packets_energy",                                "jitsi_tossed_packets_energy",                                Histogram, Plain,            "Distribution of the energy scores, from 0 to 127, of audio packets discarded because others were louder"),
+    row!("total_keyframes_received",                   "keyframes_received_total",                             "jitsi_keyframes_received_total",                             Counter,   Plain,            "Total number of video keyframes received, updated when an endpoint or relay expires"),
+    row!("total_layering_changes_received",            "layering_changes_received_total",                      "jitsi_layering_changes_received_total",                      Counter,   Plain,            "Total number of layering changes in received video, updated when an endpoint or relay expires"),
+    row!("total_video_stream_milliseconds_received",   "video_milliseconds_received_total",                    "jitsi_video_stream_received_seconds_total",                  Counter,   Milliseconds,     "Total duration of received video, each SSRC by itself, updated when an endpoint or relay expires"),
+    row!("preemptive_kfr_sent",                        "preemptive_keyframe_requests_sent_total",              "jitsi_preemptive_kfr_sent_total",                            Counter,   Plain,            "Total number of keyframe requests sent ahead of an expected speaker switch"),
+    row!("preemptive_kfr_suppressed",                  "preemptive_keyframe_requests_suppressed_total",        "jitsi_preemptive_kfr_suppressed_total",                      Counter,   Plain,            "Total number of such keyframe requests not sent because no endpoint is in stage view"),
 
-    // No longer sent by a current bridge
-    row!("conference_sizes",                           "jitsi_conference_sizes",                               Sizes,     Plain,             "Current conferences by number of endpoints, local and relayed, the last bucket standing for that many or more"),
-    row!("conferences_by_audio_senders",               "jitsi_conferences_by_audio_senders",                   Sizes,     Plain,             "Current conferences by number of local endpoints that are sending audio, the last bucket standing for that many or more"),
-    row!("conferences_by_video_senders",               "jitsi_conferences_by_video_senders",                   Sizes,     Plain,             "Current conferences by number of local endpoints that are sending video, the last bucket standing for that many or more"),
-    row!("colibri2",                                   "jitsi_colibri2",                                       Boolean,   Plain,             "Always 1: this bridge supports the COLIBRI v2 signalling"),
-    row!("total_failed_conferences",                   "jitsi_failed_conferences_total",                       Counter,   Plain,             "Ended conferences in which every connection failed"),
-    row!("total_partially_failed_conferences",         "jitsi_partially_failed_conferences_total",             Counter,   Plain,             "Ended conferences in which some but not all connections failed"),
-    row!("jitter_aggregate",                           "jitsi_jitter_aggregate_seconds",                       Gauge,     Milliseconds,      "Average absolute RTP jitter over streams with a known value"),
-    row!("loss_rate_download",                         "jitsi_loss_rate_download",                             Gauge,     Plain,             "Fraction of incoming RTP packets lost"),
-    row!("loss_rate_upload",                           "jitsi_loss_rate_upload",                               Gauge,     Plain,             "Average over streams of the fraction of outgoing RTP packets lost"),
-    row!("rtp_loss",                                   "jitsi_rtp_loss",                                       Gauge,     Plain,             "RTP packet loss fraction, both directions"),
-    row!("tossedPacketsEnergy",                        "jitsi_tossed_packets_energy",                          Histogram, Plain,             "Energy score, 0 to 127, of audio packets discarded because the speaker was not among the loudest"),
-    row!("total_loss_controlled_participant_seconds",  "jitsi_loss_controlled_participant_seconds_total",      Counter,   Seconds,           "Participant-seconds during which the loss-based bandwidth controller was in charge"),
-    row!("total_loss_limited_participant_seconds",     "jitsi_loss_limited_participant_seconds_total",         Counter,   Seconds,           "Participant-seconds in the loss-limited state of the bandwidth estimator"),
-    row!("total_loss_degraded_participant_seconds",    "jitsi_loss_degraded_participant_seconds_total",        Counter,   Seconds,           "Participant-seconds in the loss-degraded state of the bandwidth estimator"),
-    row!("total_aimd_bwe_expirations",                 "jitsi_aimd_bwe_expirations_total",                     Counter,   Plain,             "Times an incoming bit rate estimate expired, which would otherwise have suspended video, added when an endpoint expires"),
-    row!("total_ice_succeeded_tcp",                    "jitsi_ice_succeeded_tcp_total",                        Counter,   Plain,             "ICE agents that connected over TCP"),
-    row!("octo_version",                               "jitsi_octo_version",                                   Gauge,     Plain,             "Version of the Octo protocol the bridge speaks"),
-    row!("total_packets_dropped_octo",                 "jitsi_octo_dropped_packets_total",                     Counter,   Plain,             "Octo packets dropped: unparsable, of an unknown conference, or for want of room in a queue"),
-    row!("audiochannels",                              "jitsi_audiochannels",                                  Gauge,     Plain,             "Number of audio RTP channels currently allocated, all conferences together"),
-    row!("videochannels",                              "jitsi_videochannels",                                  Gauge,     Plain,             "Number of video channels currently allocated"),
-    row!("videostreams",                               "jitsi_videostreams",                                   Gauge,     Plain,             "Estimated number of video streams received and forwarded now"),
-    row!("total_channels",                             "jitsi_channels_total",                                 Counter,   Plain,             "RTP channels, audio and video, that existed in expired conferences"),
-    row!("total_no_payload_channels",                  "jitsi_no_payload_channels_total",                      Counter,   Plain,             "Channels of expired conferences that never carried RTP/RTCP payload"),
-    row!("total_no_transport_channels",                "jitsi_no_transport_channels_total",                    Counter,   Plain,             "Channels of expired conferences whose transport never saw activity"),
-    row!("total_tcp_connections",                      "jitsi_tcp_connections_total",                          Counter,   Plain,             "ICE connections established over TCP, added when the conference expires"),
-    row!("total_udp_connections",                      "jitsi_udp_connections_total",                          Counter,   Plain,             "ICE connections established over UDP, added when the conference expires"),
-    row!("cpu_usage",                                  "jitsi_cpu_usage",                                      Gauge,     Plain,             "CPU usage of the whole machine as a fraction from 0 to 1"),
-    row!("total_memory",                               "jitsi_machine_memory_bytes",                           Gauge,     Megabytes,         "Physical memory of the machine"),
-    row!("used_memory",                                "jitsi_machine_memory_used_bytes",                      Gauge,     Megabytes,         "Physical memory of the machine in use"),
+    // Queues of packets and messages
+    row!(none,                                         "queue_dropped_packets_total",                          "jitsi_queue_dropped_packets_total",                          Counter,   Plain,            "Total number of packets dropped from all queues together"),
+    row!(none,                                         "queue_exceptions_total",                               "jitsi_queue_exceptions_total",                               Counter,   Plain,            "Total number of exceptions in all queues together"),
+    row!(none,                                         "rtp_receiver_dropped_packets_total",                   "jitsi_rtp_receiver_dropped_packets_total",                   Counter,   Plain,            "Total number of packets dropped from the RTP receiver queues"),
+    row!(none,                                         "rtp_receiver_exceptions_total",                        "jitsi_rtp_receiver_exceptions_total",                        Counter,   Plain,            "Total number of exceptions in the RTP receiver queues"),
+    row!(none,                                         "rtp_sender_dropped_packets_total",                     "jitsi_rtp_sender_dropped_packets_total",                     Counter,   Plain,            "Total number of packets dropped from the RTP sender queues"),
+    row!(none,                                         "rtp_sender_exceptions_total",                          "jitsi_rtp_sender_exceptions_total",                          Counter,   Plain,            "Total number of exceptions in the RTP sender queues"),
+    row!(none,                                         "srtp_send_queue_dropped_packets_total",                "jitsi_srtp_send_queue_dropped_packets_total",                Counter,   Plain,            "Total number of packets dropped from the SRTP send queues of endpoints"),
+    row!(none,                                         "srtp_send_queue_exceptions_total",                     "jitsi_srtp_send_queue_exceptions_total",                     Counter,   Plain,            "Total number of exceptions in the SRTP send queues of endpoints"),
+    row!(none,                                         "endpoint_receive_message_queue_dropped_packets_total", "jitsi_endpoint_receive_message_queue_dropped_packets_total", Counter,   Plain,            "Total number of messages dropped from the receive queues of endpoints"),
+    row!(none,                                         "endpoint_receive_message_queue_exceptions_total",      "jitsi_endpoint_receive_message_queue_exceptions_total",      Counter,   Plain,            "Total number of exceptions in the message receive queues of endpoints"),
+    row!(none,                                         "colibri_queue_dropped_packets_total",                  "jitsi_colibri_queue_dropped_packets_total",                  Counter,   Plain,            "Total number of requests dropped from the queues of conferences"),
+    row!(none,                                         "colibri_queue_exceptions_total",                       "jitsi_colibri_queue_exceptions_total",                       Counter,   Plain,            "Total number of exceptions in the request queues of conferences"),
+
+    // Statistics that a current bridge does not have
+    row!("colibri2",                                   none,                                                   "jitsi_colibri2",                                             Boolean,   Plain,            "Whether the bridge supports COLIBRI v2 signalling: always 1"),
+    row!("jitter_aggregate",                           none,                                                   "jitsi_jitter_aggregate_seconds",                             Gauge,     Milliseconds,     "Average absolute RTP jitter of the streams whose jitter is known"),
+    row!("loss_rate_download",                         none,                                                   "jitsi_loss_rate_download",                                   Gauge,     Plain,            "Fraction of the received RTP packets that were lost"),
+    row!("loss_rate_upload",                           none,                                                   "jitsi_loss_rate_upload",                                     Gauge,     Plain,            "Average over streams of the fraction of sent RTP packets that were lost"),
+    row!("rtp_loss",                                   none,                                                   "jitsi_rtp_loss",                                             Gauge,     Plain,            "Fraction of the RTP packets that were lost, in both directions"),
+    row!("total_loss_controlled_participant_seconds",  none,                                                   "jitsi_loss_controlled_participant_seconds_total",            Counter,   Seconds,          "Total time that participants were under control of the loss-based bandwidth estimator"),
+    row!("total_loss_limited_participant_seconds",     none,                                                   "jitsi_loss_limited_participant_seconds_total",               Counter,   Seconds,          "Total time that participants were in the loss-limited state of the bandwidth estimator"),
+    row!("total_loss_degraded_participant_seconds",    none,                                                   "jitsi_loss_degraded_participant_seconds_total",              Counter,   Seconds,          "Total time that participants were in the loss-degraded state of the bandwidth estimator"),
+    row!("total_aimd_bwe_expirations",                 "incoming_bitrate_expirations_total",                   "jitsi_aimd_bwe_expirations_total",                           Counter,   Plain,            "Total number of times the estimate of an incoming bit rate expired"),
+    row!("octo_version",                               none,                                                   "jitsi_octo_version",                                         Gauge,     Plain,            "Version of the Octo protocol that the bridge speaks"),
+    row!("total_packets_dropped_octo",                 none,                                                   "jitsi_octo_dropped_packets_total",                           Counter,   Plain,            "Total number of Octo packets dropped: unparsable, of an unknown conference, or from a full queue"),
+    row!("audiochannels",                              none,                                                   "jitsi_audiochannels",                                        Gauge,     Plain,            "Number of audio RTP channels, in all conferences"),
+    row!("videochannels",                              none,                                                   "jitsi_videochannels",                                        Gauge,     Plain,            "Number of video RTP channels, in all conferences"),
+    row!("videostreams",                               none,                                                   "jitsi_videostreams",                                         Gauge,     Plain,            "Estimated number of video streams received and forwarded"),
+    row!("total_channels",                             none,                                                   "jitsi_channels_total",                                       Counter,   Plain,            "Total number of RTP channels, audio and video, in expired conferences"),
+    row!("total_no_payload_channels",                  none,                                                   "jitsi_no_payload_channels_total",                            Counter,   Plain,            "Total number of RTP channels in expired conferences that never carried payload"),
+    row!("total_no_transport_channels",                none,                                                   "jitsi_no_transport_channels_total",                          Counter,   Plain,            "Total number of RTP channels in expired conferences whose transport was never active"),
+    row!("total_tcp_connections",                      none,                                                   "jitsi_tcp_connections_total",                                Counter,   Plain,            "Total number of ICE connections over TCP, updated when a conference expires"),
+    row!("total_udp_connections",                      none,                                                   "jitsi_udp_connections_total",                                Counter,   Plain,            "Total number of ICE connections over UDP, updated when a conference expires"),
+    row!("cpu_usage",                                  none,                                                   "jitsi_cpu_usage",                                            Gauge,     Plain,            "Fraction of the CPU time of the whole machine in use, from 0 to 1"),
+    row!("total_memory",                               none,                                                   "jitsi_machine_memory_bytes",                                 Gauge,     Megabytes,        "Physical memory of the machine"),
+    row!("used_memory",                                none,                                                   "jitsi_machine_memory_used_bytes",                            Gauge,     Megabytes,        "Physical memory of the machine in use"),
 ];
 
 /// The help text of the info metric that the rows of [`Kind::Info`] share in standard names.
-pub const BRIDGE_INFO_HELP: &str = "What the bridge says of itself (version, release, region, relay_id).";
+pub const BRIDGE_INFO_HELP: &str = "Information about the bridge (version, release, region, relay_id).";
 
 /// Whether the bridge answered with statistics. The first line of every answer.
 pub static UP: Descriptor = Descriptor::new("jitsi_up", "", None, "Whether the bridge answered with statistics.");
 
 /// Why it did not; only there when `jitsi_up` is 0.
 pub static SCRAPE_ERROR: Descriptor =
-    Descriptor::new("jitsi_scrape_error", "", None, "Why the bridge gave no statistics.");
+    Descriptor::new("jitsi_scrape_error", "", None, "Why the scrape of the bridge failed.");
 
 /// The duration of the one fetch and of reading its answer.
 pub static SCRAPE_DURATION: Descriptor = Descriptor::new(
     "jitsi_scrape_duration_seconds",
     "",
     Some("seconds"),
-    "How long fetching and reading the report of the bridge took.",
+    "Time that fetching and reading the report of the bridge took.",
 );
 
 /// What the report holds beyond the metrics made of it.
 pub static UNEXPOSED_VALUES: Descriptor =
-    Descriptor::new("jitsi_unexposed_values", "", None, "Values of this report that have no metric.");
+    Descriptor::new("jitsi_unexposed_values", "", None, "Number of values in the report that have no metric.");
 
 /// The exporter.
 pub static BUILD_INFO: Descriptor =
-    Descriptor::new("jitsi_exporter_build_info", "_info", None, "The exporter that gave this answer.");
+    Descriptor::new("jitsi_exporter_build_info", "_info", None, "Information about the exporter.");
 
 /// The metrics about the scrape, in the order in which they are exposed. They have one name in both namings.
 pub static OWN: &[&Descriptor] = &[&UP, &SCRAPE_ERROR, &SCRAPE_DURATION, &UNEXPOSED_VALUES, &BUILD_INFO];
 
-/// The four ICE counters by the name that they have in prometheus-jitsi-meet-exporter, the only ones there without `jitsi_`.
-/// In legacy names they are exposed under both names.
+/// The keys of `/colibri/stats` that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. In legacy names they
+/// are exposed with and without it.
+const UNPREFIXED: &str = "total_ice_";
+
+/// The second legacy name of a statistic, for the few that have one.
 #[must_use]
-pub fn unprefixed(key: &str) -> Option<&'static Descriptor> {
-    static UNPREFIXED: [Descriptor; 4] = [
-        Descriptor::new("total_ice_succeeded", "", None, "ICE agents that connected (total_ice_succeeded)."),
-        Descriptor::new(
-            "total_ice_succeeded_relayed",
-            "",
-            None,
-            "ICE agents that connected through a TURN relay (total_ice_succeeded_relayed).",
-        ),
-        Descriptor::new(
-            "total_ice_succeeded_tcp",
-            "",
-            None,
-            "ICE agents that connected over TCP (total_ice_succeeded_tcp).",
-        ),
-        Descriptor::new("total_ice_failed", "", None, "ICE agents that failed to connect (total_ice_failed)."),
-    ];
-    UNPREFIXED.iter().find(|descriptor| descriptor.name == key)
+pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
+    static DESCRIPTORS: LazyLock<Vec<Descriptor>> = LazyLock::new(|| {
+        let rows = ROWS.iter().filter(|row| row.primary().key.starts_with(UNPREFIXED));
+        rows.map(|row| Descriptor::new(row.primary().key, "", None, row.legacy.help)).collect()
+    });
+    let key = row.primary().key;
+    DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
 }
 
-/// The keys by their length, and those of one length in order: most of a search is then one look into a table.
-static BY_LENGTH: LazyLock<Vec<Vec<(&'static str, usize)>>> = LazyLock::new(|| {
-    let longest = ROWS.iter().map(|row| row.key.len()).max().unwrap_or_default();
-    let mut keys = vec![Vec::new(); longest + 1];
-    for (index, row) in ROWS.iter().enumerate() {
-        keys[row.key.len()].push((row.key, index));
-    }
-    for keys in &mut keys {
-        keys.sort_unstable();
+/// All keys of all rows. Each has a number, by which the values of a report are collected in a table.
+#[derive(Debug)]
+pub struct Keys {
+    /// The keys with their numbers, by length; those of one length in order. Most of a search is then one look into a table.
+    by_length: Vec<Vec<(&'static str, usize)>>,
+    /// The sources of each row, in order of preference, with the numbers of their keys.
+    by_row: Vec<Vec<(Source, usize)>>,
+    count: usize,
+}
+
+/// The keys of [`ROWS`].
+pub static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let mut keys = Keys { by_length: Vec::new(), by_row: Vec::new(), count: 0 };
+    for row in ROWS {
+        let sources = row.sources().map(|source| (source, keys.add(source.key))).collect();
+        keys.by_row.push(sources);
     }
     keys
 });
 
-/// The place in [`ROWS`] of the statistic that the bridge sends under `key`.
-#[must_use]
-pub fn position(key: &str) -> Option<usize> {
-    let keys = BY_LENGTH.get(key.len())?;
-    keys.binary_search_by_key(&key, |(own, _)| own).ok().map(|found| keys[found].1)
+impl Keys {
+    /// The number of a key, a new one if it has none yet. A key can feed several rows.
+    fn add(&mut self, key: &'static str) -> usize {
+        if self.by_length.len() <= key.len() {
+            self.by_length.resize_with(key.len() + 1, Vec::new);
+        }
+        let keys = &mut self.by_length[key.len()];
+        match keys.binary_search_by_key(&key, |(own, _)| own) {
+            Ok(found) => keys[found].1,
+            Err(place) => {
+                keys.insert(place, (key, self.count));
+                self.count += 1;
+                self.count - 1
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The number of a key, less than [`count`](Self::count).
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<usize> {
+        let keys = self.by_length.get(key.len())?;
+        keys.binary_search_by_key(&key, |(own, _)| own).ok().map(|found| keys[found].1)
+    }
+
+    /// The rows, each with its sources and the numbers of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static Row, &[(Source, usize)])> {
+        ROWS.iter().zip(self.by_row.iter().map(Vec::as_slice))
+    }
 }
 
 #[cfg(test)]
@@ -354,56 +503,74 @@ mod tests {
     use super::*;
     use std::collections::{HashMap, HashSet};
 
-    /// The name of the family in OpenMetrics: that of the sample, less the suffix of its kind.
-    fn family(row: &Row) -> &str {
-        match row.kind {
-            Kind::Counter => row.standard.name.strip_suffix("_total").expect("a counter ends in _total"),
-            Kind::Info => row.standard.name.strip_suffix("_info").expect("an info metric ends in _info"),
-            _ => row.standard.name,
-        }
+    /// The name of the family in OpenMetrics: that of the sample, without the suffix of its kind.
+    fn family(row: &Row, descriptor: &Descriptor) -> &'static str {
+        let suffix = match row.kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            _ => "",
+        };
+        descriptor.name.strip_suffix(suffix).unwrap_or(descriptor.name)
     }
 
     #[test]
-    fn the_stem_is_the_family_without_its_unit() {
+    fn stem_is_the_family_without_unit() {
         for row in ROWS {
-            let stem = row
-                .unit
-                .base()
-                .map_or_else(|| family(row).to_owned(), |unit| family(row).replace(&format!("_{unit}"), ""));
-            assert_eq!(row.standard.stem, stem);
-            let legacy = format!("jitsi_{}", row.key);
-            assert_eq!(row.legacy.stem, legacy);
+            let standard = family(row, &row.standard);
+            let unit = row.standard.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
+            assert_eq!(format!("{}{unit}", row.standard.stem), standard);
+            assert_eq!(row.legacy.stem, family(row, &row.legacy));
             let suffix = if row.kind == Kind::Info { "_info" } else { "" };
-            assert_eq!(row.legacy.name, format!("{legacy}{suffix}"));
+            assert_eq!(row.legacy.name, format!("jitsi_{}{suffix}", row.primary().key));
         }
     }
 
     #[test]
-    fn the_ice_counters_have_two_legacy_names() {
+    fn ice_counters_have_two_legacy_names() {
         for row in ROWS {
-            let unprefixed = unprefixed(row.key);
-            assert_eq!(unprefixed.is_some(), row.key.starts_with("total_ice_"), "{}", row.key);
+            let unprefixed = unprefixed(row);
+            assert_eq!(unprefixed.is_some(), row.primary().key.starts_with(UNPREFIXED), "{}", row.legacy.name);
             assert_eq!(unprefixed.map_or(row.legacy.help, |descriptor| descriptor.help), row.legacy.help);
         }
+        assert!(ROWS.iter().any(|row| unprefixed(row).is_some()));
     }
 
     #[test]
-    fn has_every_statistic_of_every_release_once() {
-        assert_eq!(ROWS.len(), 113);
-        let keys: HashSet<_> = ROWS.iter().map(|row| row.key).collect();
-        assert_eq!(keys.len(), ROWS.len());
-    }
-
-    #[test]
-    fn finds_each_row_by_its_key() {
-        for (index, row) in ROWS.iter().enumerate() {
-            assert_eq!(position(row.key), Some(index));
+    fn each_key_has_one_place() {
+        let mut stats = HashSet::new();
+        let mut native: HashMap<&str, Vec<&Row>> = HashMap::new();
+        for row in ROWS {
+            assert!(row.stats.is_none_or(|source| stats.insert(source.key)), "{:?} stands twice", row.stats);
+            if let Some(source) = row.native {
+                native.entry(source.key).or_default().push(row);
+            }
         }
-        assert_eq!(position("no_such_statistic"), None);
+        for (key, rows) in native {
+            // Where /colibri/stats has two keys for what the bridge counts once.
+            assert!(rows.len() == 1 || key == "current_endpoints", "{key} stands twice");
+            // A key means one thing, wherever it appears.
+            let elsewhere = stats.get(key).filter(|_| rows.iter().all(|row| row.primary().key != key));
+            assert_eq!(elsewhere, None, "{key} is two statistics");
+        }
     }
 
     #[test]
-    fn rows_of_one_name_are_info_or_neighbours() {
+    fn finds_each_key() {
+        let mut numbers = HashMap::new();
+        for (row, sources) in KEYS.rows() {
+            assert!(row.sources().map(|source| source.key).eq(sources.iter().map(|(source, _)| source.key)));
+            for (source, number) in sources {
+                assert_eq!(KEYS.number(source.key), Some(*number));
+                assert_eq!(*numbers.entry(*number).or_insert(source.key), source.key);
+            }
+        }
+        assert_eq!(numbers.len(), KEYS.count());
+        assert_eq!(KEYS.number("no_such_statistic"), None);
+        assert_eq!(KEYS.number(&"x".repeat(1000)), None);
+    }
+
+    #[test]
+    fn rows_of_one_name_are_neighbours() {
         let mut seen: HashMap<&str, usize> = HashMap::new();
         for (index, row) in ROWS.iter().enumerate() {
             if let Some(before) = seen.insert(row.standard.name, index) {
@@ -411,56 +578,66 @@ mod tests {
                 assert_eq!(ROWS[before].kind, row.kind, "{} is of two kinds", row.standard.name);
             }
         }
-        let shared =
-            ROWS.windows(2).filter(|pair| pair[0].standard.name == pair[1].standard.name && pair[0].kind != Kind::Info);
-        let shared: Vec<_> = shared.map(|pair| (pair[0].key, pair[1].key)).collect();
-        assert_eq!(shared, [("total_conferences_completed", "total_conferences")]);
     }
 
     #[test]
-    fn names_are_those_that_prometheus_recommends() {
+    fn names_follow_the_conventions_of_prometheus() {
         for row in ROWS {
-            assert!(row.standard.name.starts_with("jitsi_"), "{}", row.standard.name);
-            assert!(
-                row.standard.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
-                "{}",
-                row.standard.name
-            );
-            assert_eq!(row.standard.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.standard.name);
-            assert_eq!(row.standard.name.ends_with("_info"), row.kind == Kind::Info, "{}", row.standard.name);
+            let name = row.standard.name;
+            assert!(name.starts_with("jitsi_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), row.kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_info"), row.kind == Kind::Info, "{name}");
         }
     }
 
     #[test]
-    fn the_unit_is_the_suffix_of_the_family() {
+    fn unit_is_the_suffix_of_the_family() {
         let units = ["seconds", "bytes", "bytes_per_second", "packets_per_second"];
         for row in ROWS {
-            let suffix = units.into_iter().rev().find(|unit| family(row).ends_with(&format!("_{unit}")));
-            assert_eq!(row.unit.base(), suffix, "{}", row.standard.name);
-        }
-    }
-
-    #[test]
-    fn no_two_openmetrics_families_have_one_name() {
-        let mut families: HashMap<&str, &str> = HashMap::new();
-        for row in ROWS {
-            if let Some(name) = families.insert(family(row), row.standard.name) {
-                assert_eq!(name, row.standard.name, "{} and {name} are one family", row.standard.name);
+            let family = family(row, &row.standard);
+            let suffix = units.into_iter().rev().find(|unit| family.ends_with(&format!("_{unit}")));
+            for source in row.sources() {
+                assert_eq!(source.unit.base(), suffix, "{} in {}", row.standard.name, source.key);
             }
         }
     }
 
     #[test]
-    fn help_is_one_sentence_that_names_the_key() {
-        for row in ROWS {
-            let sentence =
-                row.legacy.help.strip_suffix(").").unwrap_or_else(|| panic!("{}: {}", row.key, row.legacy.help));
-            assert!(!sentence.contains(". "), "{}: more than one sentence", row.key);
-            assert!(!sentence.contains(['"', '\\', '\n']), "{}: would need escaping", row.key);
-            assert!(sentence.contains(&format!(" ({}", row.key)), "{}: help lacks the key", row.key);
-            assert!(sentence.starts_with(|c: char| c.is_ascii_uppercase()), "{}: begins small", row.key);
+    fn families_are_distinct() {
+        for names in [|row: &'static Row| &row.standard, |row: &'static Row| &row.legacy] {
+            let mut families: HashMap<&str, &str> = HashMap::new();
+            for row in ROWS {
+                let descriptor = names(row);
+                if let Some(name) = families.insert(family(row, descriptor), descriptor.name) {
+                    assert_eq!(name, descriptor.name, "{} and {name} are one family", descriptor.name);
+                }
+            }
         }
-        let labels: Vec<_> = ROWS.iter().filter(|row| row.kind == Kind::Info).map(|row| row.key).collect();
+    }
+
+    #[test]
+    fn help_is_one_sentence_that_names_the_keys() {
+        for row in ROWS {
+            let (sentence, keys) = row.legacy.help.rsplit_once(" (").expect("the keys are in brackets at the end");
+            let keys = keys.strip_suffix(").").expect("a full stop behind them");
+            assert!(!sentence.contains(". "), "{sentence}: more than one sentence");
+            assert!(!sentence.contains(['"', '\\', '\n']), "{sentence}: would need escaping");
+            assert!(sentence.starts_with(|c: char| c.is_ascii_uppercase()), "{sentence}: lower case");
+            let words: Vec<_> = keys.split([' ', ',']).collect();
+            for source in row.sources() {
+                assert!(words.contains(&source.key), "{keys}: lacks {}", source.key);
+            }
+        }
+        let labels: Vec<_> = ROWS.iter().filter(|row| row.kind == Kind::Info).map(|row| row.primary().key).collect();
         assert!(BRIDGE_INFO_HELP.ends_with(&format!(" ({}).", labels.join(", "))), "{labels:?}");
+    }
+
+    /// Two units in one row are two ways to say the same, and legacy names have the first.
+    #[test]
+    fn units_of_a_row_have_one_base() {
+        for row in ROWS {
+            assert!(row.sources().all(|source| source.unit.base() == row.standard.unit), "{}", row.standard.name);
+        }
     }
 }

@@ -4,9 +4,11 @@
 //! how they will be written.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::time::UNIX_EPOCH;
 
-use crate::catalogue::{self, Descriptor, Kind, Row, Unit};
+use crate::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
+use crate::distribution::Distribution;
 use crate::report::{Number, Report, Value};
 
 /// How metrics are called.
@@ -56,10 +58,10 @@ pub enum Metric {
     State(Vec<(&'static str, String)>),
     /// Names and values that go as labels of a constant 1.
     Info(Vec<(&'static str, String)>),
-    /// Element *i* counts the things of size *i* there are now, the last one those of that size or more.
-    Sizes(Vec<u64>),
-    /// A histogram that accumulates: upper bounds with the number of observations in each bucket, and the sum of all.
-    Histogram(Box<(Vec<(f64, u64)>, f64)>),
+    /// A distribution of what exists now.
+    Sizes(Box<Distribution>),
+    /// A distribution that accumulates.
+    Histogram(Box<Distribution>),
 }
 
 impl Family {
@@ -106,38 +108,30 @@ impl Family {
     }
 
     /// A statistic of the catalogue; `None` if the value is not what the catalogue says it is.
-    fn known(row: &'static Row, value: &Value, names: Names) -> Option<Self> {
+    fn known(row: &'static Row, source: Source, value: &Value, names: Names) -> Option<Self> {
         let (descriptor, unit) = match names {
-            Names::Standard => (&row.standard, row.unit),
-            Names::Legacy => (&row.legacy, Unit::Plain),
+            Names::Standard => (&row.standard, None),
+            Names::Legacy => (&row.legacy, Some(row.primary().unit)),
         };
+        let number = |value: &Value| convert(value.number()?, source.unit, unit);
         let metric = match row.kind {
-            Kind::Gauge => Metric::Gauge(convert(value.number()?, unit)?),
-            Kind::Counter => {
-                let number = value.number().filter(|number| number.as_f64() >= 0.0)?;
-                Metric::Counter(convert(number, unit)?)
-            }
+            Kind::Gauge => Metric::Gauge(number(value)?),
+            Kind::Counter => Metric::Counter(number(value).filter(|number| number.as_f64() >= 0.0)?),
             Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
-            // The older exporters never exposed the time, and there is no number to leave untouched.
-            Kind::Timestamp if names == Names::Legacy => return None,
-            Kind::Timestamp => Metric::Gauge(unix_seconds(&value.string()?)?),
-            Kind::Info => Metric::Info(vec![(row.key, label_value(value)?)]),
+            Kind::Timestamp if names == Names::Standard => Metric::Gauge(unix_seconds(&value.string()?)?),
+            // Older exporters expose every number untouched, and nothing else.
+            Kind::Timestamp => match value {
+                Value::Number(number) => Metric::Gauge(*number),
+                _ => return None,
+            },
+            Kind::Info => Metric::Info(vec![(row.primary().key, label_value(value)?)]),
+            Kind::Sizes if names == Names::Standard => Metric::Sizes(Box::new(Distribution::read(value)?)),
             Kind::Sizes => {
-                let counts: Option<Vec<_>> =
-                    value.elements()?.iter().map(|element| element.number()?.as_count()).collect();
-                // An empty array is what a bridge says before its first report: no distribution, rather than one of zeros.
-                let counts =
-                    counts.filter(|counts| (1..=MAX_SIZES).contains(&counts.len()) && sums(counts).is_some())?;
-                match names {
-                    Names::Standard => Metric::Sizes(counts),
-                    Names::Legacy => {
-                        let sizes = counts.iter().enumerate();
-                        let sample = |(size, &count): (usize, _)| (size.to_string().into(), Number::Unsigned(count));
-                        Metric::Labelled("conference_size", sizes.map(sample).collect())
-                    }
-                }
+                let distribution = Distribution::read(value)?;
+                let sample = |(size, count): (usize, u64)| (size.to_string().into(), Number::Unsigned(count));
+                Metric::Labelled("conference_size", distribution.by_size()?.map(sample).collect())
             }
-            Kind::Histogram => histogram(value)?,
+            Kind::Histogram => Metric::Histogram(Box::new(Distribution::read(value)?)),
         };
         Some(Self::new(descriptor, metric))
     }
@@ -172,7 +166,7 @@ impl Family {
     }
 }
 
-const UNKNOWN_HELP: &str = "Statistic that this release of the exporter does not know";
+const UNKNOWN_HELP: &str = "Statistic unknown to this release of the exporter";
 
 /// The longest key, in bytes and with those of the objects around it, under which an unknown statistic is exposed. The longest
 /// of a bridge has 42. A key stands in an answer four times, and that of an object once more for each of its members: without
@@ -186,62 +180,96 @@ pub const MAX_UNKNOWN: usize = 2048;
 /// what a bridge has in all. A small report of many members under a long key would become a hundred times as large otherwise.
 pub const MAX_KEYS: usize = 64 * 1024;
 
-/// The largest array that is taken for a distribution of sizes. Those of bridges have 22 elements.
-pub const MAX_SIZES: usize = 1024;
-
 /// Objects within objects are looked into this deep. No bridge ever went beyond two; the limit bounds recursion.
 pub const MAX_NESTING: usize = 16;
 
-/// The families of a report, and how many of its values are in none of them.
+/// What a report gives.
+#[derive(Debug, Default)]
+pub struct Families {
+    /// The families, in the order of the catalogue; behind them unknown statistics, by name. So the order does not depend on that
+    /// of the bridge's hash table.
+    pub list: Vec<Family>,
+    /// How many values of the report are in none of them.
+    pub unexposed: u64,
+    /// Whether the report has a statistic that some bridge ever sent, with whatever value. Without one it is something else:
+    /// a string that goes into a label does not count, because `/about/version` has a `version` too.
+    pub is_of_bridge: bool,
+}
+
+/// Makes families of a report.
 ///
-/// The order is that of the catalogue, unknown statistics behind it by name, so it does not change with that of the bridge's
-/// hash table. Of several statistics that end in one name the first wins, and the metrics about the scrape win over all.
+/// Of several statistics that end in one name the first wins, and the metrics about the scrape win over all. Of the two keys of
+/// a statistic, that of `/colibri/stats` wins.
 #[must_use]
-pub fn families(report: &Report, names: Names) -> (Vec<Family>, u64) {
-    let mut known = vec![None; catalogue::ROWS.len()];
+pub fn families(report: &Report, names: Names) -> Families {
+    let mut known = vec![Known::default(); KEYS.count()];
     let mut unknown = Vec::new();
     for (key, value) in report.iter() {
         // Of a key that comes twice the last value counts.
-        match catalogue::position(key) {
-            Some(position) => known[position] = Some(value),
+        match KEYS.number(key) {
+            Some(number) => known[number] = Known { value: Some(value), exposed: false },
             None => unknown.push((key, value)),
         }
     }
 
     // A few more for the metrics about the scrape, which come in front, and for second names.
     let mut families: Vec<Family> = Vec::with_capacity(report.iter().len() + 2 * catalogue::OWN.len());
-    let mut unexposed = 0;
-    for (row, value) in catalogue::ROWS.iter().zip(known) {
-        let Some(value) = value else { continue };
-        match (Family::known(row, &value, names), families.last_mut()) {
-            // A statistic that has become several is one that this release does not know.
-            (None, _) if row.kind != Kind::Histogram && matches!(value, Value::Object(_)) => {
-                unknown.push((row.key, value));
+    let mut is_of_bridge = false;
+    for (row, sources) in KEYS.rows() {
+        for &(source, number) in sources {
+            let Known { value: Some(value), exposed } = &mut known[number] else { continue };
+            is_of_bridge |= row.kind != Kind::Info;
+            match (Family::known(row, source, value, names), families.last_mut()) {
+                // A statistic that has become several is one that this release does not know.
+                (None, _) => {
+                    if is_several(row, value) && !*exposed {
+                        unknown.push((source.key, *value));
+                        *exposed = true;
+                    }
+                    continue;
+                }
+                // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
+                (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
+                    (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
+                    _ => continue,
+                },
+                (Some(family), _) => {
+                    let again = match family.metric {
+                        Metric::Counter(number) if names == Names::Legacy => catalogue::unprefixed(row)
+                            .map(|descriptor| Family::new(descriptor, Metric::Counter(number))),
+                        _ => None,
+                    };
+                    families.push(family);
+                    families.extend(again);
+                }
             }
-            (None, _) => unexposed += 1,
-            // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
-            (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
-                (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
-                _ => unexposed += 1,
-            },
-            (Some(family), _) => {
-                let again = match family.metric {
-                    Metric::Counter(number) if names == Names::Legacy => catalogue::unprefixed(row.key)
-                        .map(|descriptor| Family::new(descriptor, Metric::Counter(number))),
-                    _ => None,
-                };
-                families.push(family);
-                families.extend(again);
-            }
+            *exposed = true;
+            // The other key of the statistic is not needed any more.
+            break;
         }
     }
+    let lost = known.iter().filter(|known| known.value.is_some() && !known.exposed).count();
+    let mut unexposed = u64::try_from(lost).unwrap_or(u64::MAX);
 
     if !unknown.is_empty() {
         let mut strangers = Strangers::beside(&mut families, unknown.len());
         strangers.object(&mut String::new(), unknown, MAX_NESTING);
         unexposed += strangers.unexposed;
     }
-    (families, unexposed)
+    Families { list: families, unexposed, is_of_bridge }
+}
+
+/// The value of a key of the catalogue.
+#[derive(Clone, Debug, Default)]
+struct Known<'a> {
+    value: Option<Value<'a>>,
+    /// Whether it is in a family. One value can be in two.
+    exposed: bool,
+}
+
+/// Whether a statistic that is a single value in the catalogue is an object now.
+fn is_several(row: &Row, value: &Value) -> bool {
+    !matches!(row.kind, Kind::Sizes | Kind::Histogram) && matches!(value, Value::Object(_))
 }
 
 /// The statistics that the catalogue does not have, on their way to the others.
@@ -330,25 +358,19 @@ fn push_valid(to: &mut String, text: &str, valid: fn(char) -> bool) {
     }
 }
 
-/// A number of the bridge in the base unit. Integers stay integers where the result is one. `None` if the result is beyond
-/// the range of a float.
-fn convert(number: Number, unit: Unit) -> Option<Number> {
-    let times = |factor: u64| match number {
-        Number::Unsigned(n) if n.checked_mul(factor).is_some() => Number::Unsigned(n * factor),
+/// A number of the bridge in another unit, or in the base unit. Integers stay integers where the result is one. `None` if the
+/// result is beyond the range of a float.
+fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
+    let ((times, over), (over_again, times_again)) = (from.ratio(), to.map_or((1, 1), Unit::ratio));
+    let (times, over) = (u64::from(times * times_again), u64::from(over * over_again));
+    let converted = match number {
+        _ if times == over => number,
+        Number::Unsigned(n) if n.checked_mul(times).is_some_and(|n| n % over == 0) => {
+            Number::Unsigned(n * times / over)
+        }
+        // Divided by the float, never multiplied by its reciprocal: 3 * 0.001 is not 0.003.
         #[expect(clippy::cast_precision_loss, reason = "the factors are small")]
-        _ => Number::Float(number.as_f64() * factor as f64),
-    };
-    // Divided by the float, never multiplied by its reciprocal: 3 * 0.001 is not 0.003.
-    let over = |divisor: u32| match number {
-        Number::Unsigned(n) if n % u64::from(divisor) == 0 => Number::Unsigned(n / u64::from(divisor)),
-        _ => Number::Float(number.as_f64() / f64::from(divisor)),
-    };
-    let converted = match unit {
-        Unit::Milliseconds => over(1000),
-        Unit::BitsPerSecond => over(8),
-        Unit::KilobitsPerSecond => times(125),
-        Unit::Megabytes => times(1_000_000),
-        Unit::Plain | Unit::Seconds | Unit::Bytes | Unit::PacketsPerSecond | Unit::DateTime => number,
+        _ => Number::Float(number.as_f64() * times as f64 / over as f64),
     };
     let overflowed = converted.as_f64().is_infinite() && number.as_f64().is_finite();
     (!overflowed).then_some(converted)
@@ -362,71 +384,12 @@ fn label_value(value: &Value) -> Option<String> {
     }
 }
 
-/// The number of things in a distribution of sizes, and the sum of their sizes (at least: the last element stands for its
-/// size or more). `None` if that is beyond 64 bits.
-#[must_use]
-pub fn sums(counts: &[u64]) -> Option<(u64, u64)> {
-    counts.iter().zip(0..).try_fold((0u64, 0u64), |(number, sum), (&count, size)| {
-        Some((number.checked_add(count)?, sum.checked_add(count.checked_mul(size)?)?))
-    })
-}
-
-/// The nested object `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`.
-/// The percentiles, the average and the maximum are derived and dropped. The buckets are not cumulative, and their sum is the
-/// count: the bridge's own `total_count` is written at another moment, and OpenMetrics wants the two to be equal.
-fn histogram(value: &Value) -> Option<Metric> {
-    let object = value.members()?;
-    let sum = object.get("total_value")?.number()?.as_f64();
-    if !(sum >= 0.0 && sum.is_finite()) {
-        return None;
-    }
-    // Two bounds beyond 2^53 could be the same float, and one bucket would stand there twice.
-    let mut bounds: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut above = None;
-    for (key, value) in object.get("buckets")?.members()?.iter() {
-        if let Some(bound) = key.strip_prefix("<= ") {
-            bounds.insert(bound.parse().ok()?, value.number()?.as_count()?);
-        } else if key.starts_with("> ") {
-            above = Some(value.number()?.as_count()?);
-        }
-    }
-    if bounds.is_empty() {
-        return None;
-    }
-    bounds.values().chain(&above).try_fold(0u64, |total, &count| total.checked_add(count))?;
-    let buckets = bounds.into_iter().map(|(bound, count)| (f64::from(bound), count));
-    Some(Metric::Histogram(Box::new((buckets.chain([(f64::INFINITY, above?)]).collect(), sum))))
-}
-
-/// `yyyy-MM-dd HH:mm:ss.SSS` in UTC, as Unix time.
+/// A time that a bridge wrote, as Unix time.
 fn unix_seconds(text: &str) -> Option<Number> {
-    let field = |range: std::ops::Range<usize>| {
-        let digits = text.get(range).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
-        digits.parse::<i64>().ok()
-    };
-    let marks = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.')];
-    if text.len() != 23 || marks.iter().any(|&(place, mark)| text.as_bytes()[place] != mark) {
-        return None;
-    }
-    let (year, month, day) = (field(0..4)?, field(5..7)?, field(8..10)?);
-    let (hour, minute, second) = (field(11..13)?, field(14..16)?, field(17..19)?);
-    let milliseconds = field(20..23)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_in_month = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let month_index = usize::try_from(month - 1).ok()?;
-    if !(1..=*days_in_month.get(month_index)?).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let years = year - 1;
-    let days_before_year = years * 365 + years / 4 - years / 100 + years / 400;
-    let days = days_before_year + days_in_month[..month_index].iter().sum::<i64>() + day - 1 - DAYS_BEFORE_1970;
-    let milliseconds = ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + milliseconds;
+    let since_1970 = humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     #[expect(clippy::cast_precision_loss, reason = "four digits of year are far from 2^53 milliseconds")]
-    Some(Number::Float(milliseconds as f64 / 1000.0))
+    Some(Number::Float(since_1970.as_millis() as f64 / 1000.0))
 }
-
-/// From the first day of year 1 to the first of 1970, in the calendar of today.
-const DAYS_BEFORE_1970: i64 = 719_162;
 
 #[cfg(test)]
 mod tests {
@@ -439,20 +402,21 @@ mod tests {
             ("2014-08-15 12:10:44.120", 1_408_104_644.12),
             ("2020-02-29 23:59:59.999", 1_583_020_799.999),
             ("2026-08-20 07:30:10.030", 1_787_211_010.03),
+            ("2026-08-20T07:30:10.030Z", 1_787_211_010.03),
+            ("2026-08-20 07:30:10", 1_787_211_010.0),
         ] {
             assert_eq!(unix_seconds(text), Some(Number::Float(seconds)), "{text}");
         }
         for text in [
             "",
-            "2026-08-20T07:30:10.030",
-            "2026-08-20 07:30:10",
             "2026-02-29 00:00:00.000",
             "2026-13-01 00:00:00.000",
             "2026-00-01 00:00:00.000",
             "2026-01-00 00:00:00.000",
             "2026-01-01 24:00:00.000",
             "2026-01-01 00:60:00.000",
-            "2026-01-01 00:00:60.000",
+            "2026-01-01 00:00:61.000",
+            "1969-12-31 23:59:59.999",
             "2026-01-01 00:00:+1.000",
             "2026-01-01 00:00:00,000",
             "2026-01-0\u{661} 00:00:00.00",
@@ -477,9 +441,18 @@ mod tests {
             (Negative(-8), Unit::BitsPerSecond, Float(-1.0)),
             (Unsigned(u64::MAX), Unit::Bytes, Unsigned(u64::MAX)),
         ] {
-            assert_eq!(convert(number, unit), Some(converted), "{number:?} {unit:?}");
+            assert_eq!(convert(number, unit, None), Some(converted), "{number:?} {unit:?}");
+            assert_eq!(convert(number, unit, Some(unit)), Some(number), "{number:?} {unit:?}");
         }
-        assert_eq!(convert(Float(1e307), Unit::KilobitsPerSecond), None);
+        assert_eq!(convert(Float(1e307), Unit::KilobitsPerSecond, None), None);
+        for (number, converted) in [
+            (Unsigned(2_943_000), Unsigned(2943)),
+            (Unsigned(2_942_921), Float(2942.921)),
+            (Float(1500.5), Float(1.5005)),
+            (Unsigned(u64::MAX), Float(18_446_744_073_709_551_615.0 / 1000.0)),
+        ] {
+            assert_eq!(convert(number, Unit::BitsPerSecond, Some(Unit::KilobitsPerSecond)), Some(converted));
+        }
     }
 
     #[test]

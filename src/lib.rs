@@ -35,6 +35,7 @@ pub mod bridge;
 pub mod catalogue;
 pub mod cli;
 pub mod demo;
+pub mod distribution;
 pub mod error;
 pub mod exporter;
 pub mod family;

@@ -16,7 +16,8 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::family::{Family, Metric, sums};
+use crate::distribution::Distribution;
+use crate::family::{Family, Metric};
 use crate::format::Format;
 use crate::report::Number;
 
@@ -98,9 +99,8 @@ fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> f
         (Metric::Info(labels), OpenMetrics) => metric.encode_info(labels),
         (Metric::Info(labels), Text) | (Metric::State(labels), _) => metric.encode_family(labels)?.encode_gauge(&1u64),
         (Metric::Histogram(histogram), _) => {
-            let (buckets, sum) = &**histogram;
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            metric.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            let (sum, count) = (histogram.sum().as_f64(), histogram.count());
+            metric.encode_histogram::<NoLabelSet>(sum, count, histogram.buckets(), None)
         }
         (Metric::Sizes(_), _) => Err(fmt::Error),
     }
@@ -129,7 +129,7 @@ fn is_written_here(family: &Family, format: Format) -> bool {
 
 fn write_here(text: &mut String, family: &Family, format: Format) -> fmt::Result {
     match &family.metric {
-        Metric::Sizes(counts) => write_sizes(text, family, counts, format),
+        Metric::Sizes(sizes) => write_sizes(text, family, sizes, format),
         Metric::Unknown(number) => {
             write_head(text, family.name(), family.help(), "untyped")?;
             writeln!(text, "{} {number}", family.name())
@@ -140,20 +140,19 @@ fn write_here(text: &mut String, family: &Family, format: Format) -> fmt::Result
 
 /// A distribution as it is now. In 0.0.4, which has no such type, what the official Python client writes for one: a histogram
 /// of the buckets, and two gauges.
-fn write_sizes(text: &mut String, family: &Family, counts: &[u64], format: Format) -> fmt::Result {
+fn write_sizes(text: &mut String, family: &Family, sizes: &Distribution, format: Format) -> fmt::Result {
     let (name, help) = (family.name(), family.help());
-    let Some((number, sum)) = sums(counts) else { return Err(fmt::Error) };
     write_head(text, name, help, if format == Format::OpenMetrics { "gaugehistogram" } else { "histogram" })?;
     let mut cumulative = 0;
-    for (size, count) in counts.iter().enumerate() {
+    for (bound, count) in sizes.buckets() {
         cumulative += count;
-        if size + 1 < counts.len() {
-            writeln!(text, "{name}_bucket{{le=\"{size}.0\"}} {cumulative}")?;
-        } else {
+        if bound.is_infinite() {
             writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {cumulative}")?;
+        } else {
+            writeln!(text, "{name}_bucket{{le=\"{bound:?}\"}} {cumulative}")?;
         }
     }
-    for (suffix, value) in [("gcount", number), ("gsum", sum)] {
+    for (suffix, value) in [("gcount", Number::Unsigned(sizes.count())), ("gsum", sizes.sum())] {
         if format == Format::Text {
             write_head(text, &format!("{name}_{suffix}"), help, "gauge")?;
         }

@@ -26,7 +26,7 @@ pub enum Number {
 
 impl Number {
     /// Reads the text of a JSON number. `None` if it is not one, or too large for a float.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Ok(number) = text.parse() {
             return Some(Self::Unsigned(number));
         }

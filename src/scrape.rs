@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bridge::Bridge;
 use crate::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
 use crate::error::{Cause, ScrapeError};
-use crate::family::{self, Family, Metric, Names};
+use crate::family::{self, Families, Family, Metric, Names};
 use crate::format::Format;
 use crate::render::render;
 use crate::report::{Number, Report};
@@ -36,10 +36,12 @@ pub fn expose(
     names: Names,
     format: Format,
 ) -> Scrape {
-    let report = body.and_then(Report::parse).and_then(of_a_bridge);
-    let (mut families, unexposed) = report.as_ref().map(|report| family::families(report, names)).unwrap_or_default();
+    let report = body.and_then(Report::parse).and_then(|report| of_a_bridge(&report, names));
     let duration = Number::Float(elapsed().as_secs_f64());
-    let error = report.err();
+    let (Families { list: mut families, unexposed, .. }, error) = match report {
+        Ok(families) => (families, None),
+        Err(error) => (Families::default(), Some(error)),
+    };
 
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     let of_scrape = [
@@ -64,10 +66,11 @@ fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {
 /// with the bridge.
 const KEY_OF_JICOFO: &str = "bridge_selector";
 
-/// Refuses a report that is not from a bridge, so that a wrong URL does not look healthy.
-fn of_a_bridge(report: Report) -> Result<Report, ScrapeError> {
-    match report.get(KEY_OF_JICOFO) {
-        Some(_) => Err(Cause::Jicofo.into()),
-        None => Ok(report),
+/// The families of a report, unless it is not from a bridge: a wrong URL must not look healthy.
+fn of_a_bridge(report: &Report, names: Names) -> Result<Families, ScrapeError> {
+    if report.get(KEY_OF_JICOFO).is_some() {
+        return Err(Cause::Jicofo.into());
     }
+    let families = family::families(report, names);
+    if families.is_of_bridge { Ok(families) } else { Err(Cause::NoStatistics.into()) }
 }

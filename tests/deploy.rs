@@ -464,8 +464,8 @@ fn the_example_configurations_name_files_that_exist() {
 #[test]
 fn legacy_rules_cover_every_name_that_changed() {
     let table = read(LEGACY_TABLE);
-    for row in ROWS {
-        assert!(table.contains(&format!("| `{}", row.legacy.name)), "{}", row.key);
+    for row in ROWS.iter().filter(|row| row.stats.is_some()) {
+        assert!(table.contains(&format!("| `{}", row.legacy.name)), "{}", row.legacy.name);
     }
     let exposed = exposed();
     let mut recorded = BTreeSet::new();

@@ -12,10 +12,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use exposition::{check_scrape, members, own, read, series};
-use jitsiexporter::catalogue::{self, Kind, ROWS, Row, Unit};
+use jitsiexporter::catalogue::{self, Kind, ROWS, Row, Source, Unit};
 use jitsiexporter::cli::{self, Command};
+use jitsiexporter::distribution::MAX_BUCKETS;
 use jitsiexporter::family::Names::{self, Legacy, Standard};
-use jitsiexporter::family::{MAX_KEY, MAX_KEYS, MAX_SIZES, MAX_UNKNOWN};
+use jitsiexporter::family::{MAX_KEY, MAX_KEYS, MAX_UNKNOWN};
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use jitsiexporter::report::Report;
 use jitsiexporter::scrape::expose;
@@ -40,11 +41,16 @@ fn report(members: &[(String, String)]) -> String {
     format!("{{{}}}", members.join(", "))
 }
 
-fn known_key() -> impl Strategy<Value = String> {
-    (0..ROWS.len()).prop_map(|row| ROWS[row].key.to_owned())
+/// Every key of the catalogue, with its row.
+fn sources() -> Vec<(&'static Row, Source)> {
+    ROWS.iter().flat_map(|row| row.sources().map(move |source| (row, source))).collect()
 }
 
-/// What the types put behind their names.
+fn known_key() -> impl Strategy<Value = String> {
+    select(sources()).prop_map(|(_, source)| source.key.to_owned())
+}
+
+/// The suffixes that the types append to their names.
 const SUFFIXES: &[&str] = &["", "_total", "_info", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_created", "_"];
 
 /// Keys that end in a name that is taken, or nearly.
@@ -97,6 +103,9 @@ const ODD: &[&str] = &[
     "\"\\ud800\"",
     "\"2026-08-20 07:30:10.030\"",
     "{\"total_value\": 1, \"buckets\": {\"<= 7\": 1, \"> 7\": 2}}",
+    "{\"bucket_le_0.0\": 1.0, \"bucket_le_+Inf\": 2.0, \"count\": 2.0, \"sum\": 3.0, \"created\": 1.7E9}",
+    "{\"bucket_le_0.0\": 3.0, \"bucket_le_+Inf\": 2.0, \"count\": 2.0, \"sum\": 3.0}",
+    "{\"bucket_le_0.0\": 3.0, \"count\": 3.0, \"sum\": 3.0}",
 ];
 
 /// Any JSON at all, and more often than by chance what bridges have sent.
@@ -119,9 +128,8 @@ fn any_value() -> impl Strategy<Value = String> {
 
 /// A statistic with a value that will be exposed, and beside it a key that ends in one of its names, or nearly.
 fn clash() -> impl Strategy<Value = Vec<(String, String)>> {
-    (0..ROWS.len(), any::<bool>(), select(SUFFIXES), select(SUFFIXES), any::<bool>()).prop_map(
-        |(row, legacy, less, more, before)| {
-            let row = &ROWS[row];
+    (select(sources()), any::<bool>(), select(SUFFIXES), select(SUFFIXES), any::<bool>()).prop_map(
+        |((row, source), legacy, less, more, before)| {
             let value = match row.kind {
                 Kind::Gauge | Kind::Counter => "7",
                 Kind::Boolean => "true",
@@ -133,7 +141,7 @@ fn clash() -> impl Strategy<Value = Vec<(String, String)>> {
             let name = if legacy { row.legacy.name } else { row.standard.name };
             let name = name.strip_prefix("jitsi_").unwrap_or(name);
             let other = format!("{}{more}", name.strip_suffix(less).unwrap_or(name));
-            let mut members = vec![(row.key.to_owned(), value.to_owned()), (other, "5".to_owned())];
+            let mut members = vec![(source.key.to_owned(), value.to_owned()), (other, "5".to_owned())];
             if before {
                 members.reverse();
             }
@@ -155,7 +163,7 @@ fn allowed(body: &str, names: Names) -> BTreeSet<(String, &'static str)> {
             if value.get().starts_with('{') {
                 // A statistic that has become several is an object like any other.
                 unknown(value.get(), &format!("{path}_"), allowed);
-            } else if !prefix.is_empty() || ROWS.iter().all(|row| row.key != key) {
+            } else if !prefix.is_empty() || sources().iter().all(|(_, source)| source.key != key) {
                 let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
                 allowed.insert((format!("jitsi_{}", path.chars().map(valid).collect::<String>()), "unknown"));
             }
@@ -164,20 +172,20 @@ fn allowed(body: &str, names: Names) -> BTreeSet<(String, &'static str)> {
     let mut allowed = BTreeSet::new();
     unknown(body, "", &mut allowed);
     let report = members(body).unwrap();
-    for row in ROWS.iter().filter(|row| report.contains_key(row.key)) {
+    for row in ROWS.iter().filter(|row| row.sources().any(|source| report.contains_key(source.key))) {
         let name = if names == Standard { row.standard.name } else { row.legacy.name };
         let (suffix, kind) = match (row.kind, names) {
+            (Kind::Counter, _) if name.ends_with("_total") => ("_total", "counter"),
             // OpenMetrics allows no counter whose name does not end so.
-            (Kind::Counter, Legacy) => ("", "unknown"),
-            (Kind::Counter, Standard) => ("_total", "counter"),
+            (Kind::Counter, _) => ("", "unknown"),
             (Kind::Info, _) => ("_info", "info"),
             (Kind::Sizes, Standard) => ("", "gaugehistogram"),
             (Kind::Histogram, _) => ("", "histogram"),
             _ => ("", "gauge"),
         };
         allowed.insert((name.strip_suffix(suffix).unwrap_or(name).to_owned(), kind));
-        if names == Legacy && row.key.starts_with("total_ice_") {
-            allowed.insert((row.key.to_owned(), kind));
+        if let Some(second) = catalogue::unprefixed(row).filter(|_| names == Legacy) {
+            allowed.insert((second.name.to_owned(), kind));
         }
     }
     allowed
@@ -208,24 +216,24 @@ impl Expected {
     }
 }
 
-/// An integer in the unit of the bridge, in the base unit. Below zero it keeps its digits only if nothing is converted.
-fn integer_in_base(number: i128, unit: Unit) -> Expected {
-    let (factor, divisor) = ratio(unit);
+/// An integer in the unit of the bridge, in another unit. Below zero it keeps its digits only if nothing is converted.
+fn integer_in(number: i128, (factor, divisor): (u32, u32)) -> Expected {
     let exact = number * i128::from(factor);
     let whole = exact % i128::from(divisor) == 0 && (0..=i128::from(u64::MAX)).contains(&(exact / i128::from(divisor)));
-    if whole || (factor, divisor) == (1, 1) {
+    let fits = (0..=i128::from(u64::MAX)).contains(&exact);
+    if whole && fits || factor == divisor {
         Expected::Digits((exact / i128::from(divisor)).to_string())
     } else {
-        float_in_base(number as f64, unit)
+        float_in(number as f64, (factor, divisor))
     }
 }
 
-fn float_in_base(number: f64, unit: Unit) -> Expected {
-    let (factor, divisor) = ratio(unit);
+fn float_in(number: f64, (factor, divisor): (u32, u32)) -> Expected {
     Expected::Float(if divisor > 1 { number / f64::from(divisor) } else { number * f64::from(factor) })
 }
 
-fn ratio(unit: Unit) -> (u32, u32) {
+/// How many base units one unit is.
+fn in_base(unit: Unit) -> (u32, u32) {
     match unit {
         Unit::Milliseconds => (1, 1000),
         Unit::BitsPerSecond => (1, 8),
@@ -235,11 +243,22 @@ fn ratio(unit: Unit) -> (u32, u32) {
     }
 }
 
-fn good_number(row: &'static Row) -> BoxedStrategy<Good> {
+/// How many units of legacy names, which are those of `/colibri/stats`, one unit is.
+fn in_legacy(row: &Row, unit: Unit) -> (u32, u32) {
+    match (unit, row.stats.map(|source| source.unit)) {
+        (Unit::BitsPerSecond, Some(Unit::KilobitsPerSecond)) => (1, 1000),
+        (unit, other) => {
+            assert_eq!(unit, other.unwrap_or(unit), "no legacy unit for {}", row.legacy.name);
+            (1, 1)
+        }
+    }
+}
+
+fn good_number(row: &'static Row, unit: Unit) -> BoxedStrategy<Good> {
     let good = |written, standard, legacy: Expected| {
         let mut names = vec![row.legacy.name];
         // One of the older exporters has these without the prefix.
-        names.extend(row.key.starts_with("total_ice_").then_some(row.key));
+        names.extend(catalogue::unprefixed(row).map(|second| second.name));
         Good {
             written,
             standard: vec![(row.standard.name.to_owned(), standard)],
@@ -256,7 +275,7 @@ fn good_number(row: &'static Row) -> BoxedStrategy<Good> {
     ];
     let integer = (whole, any::<bool>()).prop_map(move |(number, in_string)| {
         let written = if in_string { format!("\"{number}\"") } else { number.to_string() };
-        good(written, integer_in_base(number, row.unit), Expected::Digits(number.to_string()))
+        good(written, integer_in(number, in_base(unit)), integer_in(number, in_legacy(row, unit)))
     });
     let float = (least..1e15f64, 0..3u8).prop_map(move |(number, how)| {
         let written = match how {
@@ -265,43 +284,54 @@ fn good_number(row: &'static Row) -> BoxedStrategy<Good> {
             // As a Java in a German locale prints it.
             _ => format!("\"{}\"", format!("{number:?}").replace('.', ",")),
         };
-        good(written, float_in_base(number, row.unit), Expected::Float(number))
+        good(written, float_in(number, in_base(unit)), float_in(number, in_legacy(row, unit)))
     });
     prop_oneof![integer, float].boxed()
 }
 
 fn good_sizes(row: &'static Row) -> BoxedStrategy<Good> {
     let counts = vec(0..1_000_000u64, 1..30);
-    (counts, any::<bool>())
-        .prop_map(|(counts, in_string)| {
+    // In an array, the last element stands for that size or more; in buckets, the sum is exact.
+    (counts, 0..3u8, 0..1000u64)
+        .prop_map(|(counts, form, more)| {
             let (name, last) = (row.standard.name, counts.len() - 1);
             let (mut standard, mut legacy, mut cumulative, mut sum) = (Vec::new(), Vec::new(), 0, 0);
+            let mut buckets = String::new();
             for (size, count) in counts.iter().enumerate() {
                 cumulative += count;
                 sum += count * size as u64;
                 let le = if size == last { "+Inf".to_owned() } else { format!("{size}.0") };
+                let _ = write!(buckets, "\"bucket_le_{le}\": {cumulative}.0, ");
                 standard.push((format!("{name}_bucket{{le=\"{le}\"}}"), Expected::Digits(cumulative.to_string())));
                 let labelled = format!("{}{{conference_size=\"{size}\"}}", row.legacy.name);
                 legacy.push((labelled, Expected::Digits(count.to_string())));
             }
             standard.push((format!("{name}_gcount"), Expected::Digits(cumulative.to_string())));
+            let (written, sum) = match form {
+                0 => (format!("{counts:?}"), sum),
+                1 => (format!("\"{counts:?}\""), sum),
+                _ => (format!("{{{buckets}\"count\": {cumulative}.0, \"sum\": {}}}", sum + more), sum + more),
+            };
             standard.push((format!("{name}_gsum"), Expected::Digits(sum.to_string())));
-            let written = format!("{counts:?}");
-            Good { written: if in_string { format!("\"{written}\"") } else { written }, standard, legacy }
+            Good { written, standard, legacy }
         })
         .boxed()
 }
 
 fn good_histogram(row: &'static Row) -> BoxedStrategy<Good> {
     let buckets = btree_map(any::<u32>(), 0..1_000_000u64, 1..10);
-    (buckets, 0..1_000_000u64, 0..1u64 << 50)
-        .prop_map(|(buckets, above, sum)| {
+    (buckets, 0..1_000_000u64, 0..1u64 << 50, any::<bool>())
+        .prop_map(|(buckets, above, sum, native)| {
             let mut expected = Vec::new();
             let (mut written, mut cumulative) = (String::new(), 0);
             let name = row.standard.name;
             for (bound, count) in buckets {
                 cumulative += count;
-                let _ = write!(written, "\"<= {bound}\": {count}, ");
+                let _ = if native {
+                    write!(written, "\"bucket_le_{bound}.0\": {cumulative}.0, ")
+                } else {
+                    write!(written, "\"<= {bound}\": {count}, ")
+                };
                 expected.push((format!("{name}_bucket{{le=\"{bound}.0\"}}"), Expected::Digits(cumulative.to_string())));
             }
             cumulative += above;
@@ -311,9 +341,13 @@ fn good_histogram(row: &'static Row) -> BoxedStrategy<Good> {
             let legacy =
                 expected.iter().map(|(series, value)| (series.replacen(name, row.legacy.name, 1), value.clone()));
             let legacy = legacy.collect();
-            let written = format!(
-                "{{\"average\": 5, \"total_value\": {sum}, \"buckets\": {{{written}\"> 9\": {above}, \"p99<=\": 3}}}}"
-            );
+            let written = if native {
+                format!("{{\"created\": 1.7E9, {written}\"bucket_le_+Inf\": {cumulative}, \"count\": {cumulative}, \"sum\": {sum}.0}}")
+            } else {
+                format!(
+                    "{{\"average\": 5, \"total_value\": {sum}, \"buckets\": {{{written}\"> 9\": {above}, \"p99<=\": 3}}}}"
+                )
+            };
             Good { written, standard: expected, legacy }
         })
         .boxed()
@@ -353,8 +387,8 @@ fn good_time(row: &'static Row) -> BoxedStrategy<Good> {
 }
 
 /// A statistic with a good value. Info is not among them: all of it shares one sample, and has a property of its own.
-fn good() -> impl Strategy<Value = (&'static Row, Good)> {
-    let of = |kind| select(ROWS.iter().filter(|row| row.kind == kind).collect::<Vec<_>>());
+fn good() -> impl Strategy<Value = (&'static Row, Source, Good)> {
+    let of = |kind| select(sources().into_iter().filter(|(row, _)| row.kind == kind).collect::<Vec<_>>());
     let row = prop_oneof![
         3 => of(Kind::Gauge),
         3 => of(Kind::Counter),
@@ -363,9 +397,9 @@ fn good() -> impl Strategy<Value = (&'static Row, Good)> {
         1 => of(Kind::Histogram),
         1 => of(Kind::Timestamp),
     ];
-    row.prop_flat_map(|row| {
+    row.prop_flat_map(|(row, source)| {
         let good = match row.kind {
-            Kind::Gauge | Kind::Counter => good_number(row),
+            Kind::Gauge | Kind::Counter => good_number(row, source.unit),
             Kind::Boolean => select(vec![("true", 1), ("false", 0), ("1", 1), ("0", 0), ("\"true\"", 1), ("\"0\"", 0)])
                 .prop_map(|(written, value): (&str, u8)| {
                     let value = Expected::Digits(value.to_string());
@@ -381,7 +415,7 @@ fn good() -> impl Strategy<Value = (&'static Row, Good)> {
             Kind::Timestamp => good_time(row),
             Kind::Info => unreachable!("filtered out"),
         };
-        (Just(row), good)
+        (Just(row), Just(source), good)
     })
 }
 
@@ -421,13 +455,15 @@ proptest! {
     /// Whatever else is in the report, and whatever an earlier value of the same key was.
     #[test]
     fn a_good_value_is_exposed_exactly(
-        (row, good) in good(), mut members in any_members(), place in any::<Index>(), before in any_value(),
+        (row, source, good) in good(), mut members in any_members(), place in any::<Index>(), before in any_value(),
     ) {
-        // The one statistic that has two keys.
-        members.retain(|(key, _)| key != row.key && !(key.starts_with("total_conferences") && row.key.starts_with("total_conferences")));
+        // Another key of the same statistic may win.
+        let rows = ROWS.iter().filter(|other| other.standard.name == row.standard.name);
+        let keys: Vec<_> = rows.flat_map(Row::sources).map(|source| source.key).collect();
+        members.retain(|(key, _)| !keys.contains(&&**key));
         let place = place.index(members.len() + 1);
-        members.insert(place, (row.key.to_owned(), good.written.clone()));
-        members.insert(0, (row.key.to_owned(), before));
+        members.insert(place, (source.key.to_owned(), good.written.clone()));
+        members.insert(0, (source.key.to_owned(), before));
         let body = report(&members);
         for format in [OpenMetrics, Text] {
             for (names, expected) in [(Standard, &good.standard), (Legacy, &good.legacy)] {
@@ -452,6 +488,8 @@ proptest! {
         members.retain(|(key, _)| !INFO.contains(&&**key));
         let texts: Vec<_> = INFO.iter().zip(texts).filter_map(|(key, text)| Some(((*key).to_owned(), text?))).collect();
         members.extend(texts.iter().map(|(key, text)| (key.clone(), quoted(text))));
+        // Labels alone are no statistics.
+        members.push(("threads".to_owned(), "1".to_owned()));
         let body = report(&members);
         for format in [OpenMetrics, Text] {
             let labels = |names, name: &str| {
@@ -517,7 +555,8 @@ proptest! {
 /// The fixtures themselves, which a generator rarely comes near.
 #[test]
 fn every_fixture_is_exposed_validly_and_completely() {
-    for file in json_files(&fixtures()).iter().chain(&json_files(&fixtures().join("captured"))) {
+    let folders = [fixtures(), fixtures().join("captured"), fixtures().join("native")];
+    for file in folders.iter().flat_map(|folder| json_files(folder)) {
         let body = std::fs::read(file).unwrap();
         for names in [Standard, Legacy] {
             check_scrape(&body, names);
@@ -675,16 +714,17 @@ fn no_report_becomes_a_much_larger_answer() {
     let name = |length: usize| format!("jitsi_{}", "k".repeat(length));
     assert_eq!(sample(&text(&report(MAX_KEY), Standard, Text), &name(MAX_KEY)), Some("2"));
     assert_eq!(sample(&text(&report(MAX_KEY + 1), Standard, Text), "jitsi_unexposed_values"), Some("1"));
-    for (size, exposed) in [(MAX_SIZES, Some("1024")), (MAX_SIZES + 1, None)] {
+    for (size, exposed) in [(MAX_BUCKETS, Some("1024")), (MAX_BUCKETS + 1, None)] {
         let body = format!("{{\"conference_sizes\":[{}1]}}", "1,".repeat(size - 1));
         assert_eq!(sample(&text(&body, Standard, OpenMetrics), "jitsi_conference_sizes_gcount"), exposed);
         check_scrape(body.as_bytes(), Standard);
     }
-    let members: Vec<_> = (0..=MAX_UNKNOWN).map(|number| (format!("k{number}"), "1".to_owned())).collect();
+    let mut members: Vec<_> = (0..=MAX_UNKNOWN).map(|number| (format!("k{number}"), "1".to_owned())).collect();
+    members.push(("threads".to_owned(), "1".to_owned()));
     let text = text(&self::report(&members), Standard, OpenMetrics);
     assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"));
     check_scrape(self::report(&members).as_bytes(), Standard);
-    let body = |number: usize| format!("{{\"{}\":{{{}}}}}", "k".repeat(MAX_KEY - 5), numbered(number));
+    let body = |number: usize| format!("{{\"threads\":1,\"{}\":{{{}}}}}", "k".repeat(MAX_KEY - 5), numbered(number));
     let most = MAX_KEYS / MAX_KEY;
     for (number, unexposed) in [(most, "0"), (most + 1, "1"), (most + 7, "7")] {
         let text = self::text(&body(number), Standard, OpenMetrics);

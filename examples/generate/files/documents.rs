@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{OWN, ROWS};
+use jitsiexporter::catalogue::{OWN, ROWS, Source, Unit};
 use jitsiexporter::cli::{self, CliOption};
 use jitsiexporter::error;
 
@@ -77,16 +77,29 @@ fn own() -> String {
 
 /// The metrics about the bridge.
 fn metrics() -> String {
-    let mut table = String::from("| metric | type | key of the bridge | meaning |\n|---|---|---|---|\n");
+    let mut table = String::from(
+        "| metric | type | key in `/colibri/stats` | key in the bridge's `/metrics` | meaning |\n|---|---|---|---|---|\n",
+    );
     for row in ROWS {
         let kind = format!("{:?}", row.kind).to_lowercase();
-        // Behind the key, the help text only has the unit of the bridge.
-        let (help, unit) = row.legacy.help.rsplit_once(" (").expect("help ends with the key");
-        let unit = unit.trim_start_matches(row.key).trim_start_matches(", ").trim_end_matches(").");
-        let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
-        writeln!(table, "| `{}` | {kind} | `{}`{unit} | {help} |", row.standard.name, row.key).unwrap();
+        let (help, _) = row.legacy.help.rsplit_once(" (").expect("help ends with the keys");
+        let source = |source: Option<Source>| {
+            let Some(Source { key, unit }) = source else { return String::new() };
+            // Units that are converted.
+            let unit = match unit {
+                Unit::Milliseconds => " (milliseconds)",
+                Unit::DateTime => " (yyyy-MM-dd HH:mm:ss.SSS)",
+                Unit::Megabytes => " (megabytes)",
+                Unit::KilobitsPerSecond => " (kilobits per second)",
+                Unit::BitsPerSecond => " (bits per second)",
+                Unit::Plain | Unit::Seconds | Unit::Bytes | Unit::PacketsPerSecond => "",
+            };
+            format!("`{key}`{unit}")
+        };
+        let (stats, native) = (source(row.stats), source(row.native));
+        writeln!(table, "| `{}` | {kind} | {stats} | {native} | {help} |", row.standard.name).unwrap();
     }
-    table
+    table.replace("|  |", "| |")
 }
 
 /// Why a scrape fails, and what to do.

@@ -1,8 +1,10 @@
-//! The expected exposition of each fixture ("golden files"), and reports of the demo's bridge.
+//! The expected exposition of each fixture ("golden files"), reports of the demo's bridge, and the catalogue.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
+use jitsiexporter::catalogue::{ROWS, Source};
 use jitsiexporter::demo;
 use jitsiexporter::family::Names::{Legacy, Standard};
 use jitsiexporter::format::Format::{OpenMetrics, Text};
@@ -14,7 +16,7 @@ const FIXTURES: &str = "fixtures/";
 pub const EXPECTED: &str = "fixtures/expected/";
 
 pub fn files() -> Vec<File> {
-    let mut files = vec![demo_reports()];
+    let mut files = vec![demo_reports(), catalogue()];
     for fixture in files_below(FIXTURES).into_iter().filter(|path| has_extension(path, "json")) {
         let captured = fixture.starts_with("fixtures/captured/");
         // The captured reports are many and much alike: the two variants that differ most.
@@ -39,4 +41,18 @@ const MOMENTS: [f64; 5] = [1_790_395_200.0, 1_790_416_863.25, 1_790_438_400.0, 1
 fn demo_reports() -> File {
     let report = |now| demo::report(now).replace(',', ",\n") + "\n";
     File::new(format!("{FIXTURES}demo.txt"), MOMENTS.into_iter().map(report).collect())
+}
+
+/// The catalogue, for tests that are not written in Rust.
+fn catalogue() -> File {
+    let mut table = String::from("metric\tkind\tbase_unit\tstats_key\tstats_unit\tnative_key\tnative_unit\thelp\n");
+    for row in ROWS {
+        let source = |source: Option<Source>| {
+            source.map_or_else(|| "\t".to_owned(), |Source { key, unit }| format!("{key}\t{unit:?}"))
+        };
+        let (stats, native) = (source(row.stats), source(row.native));
+        let (name, unit, help) = (row.standard.name, row.standard.unit.unwrap_or_default(), row.legacy.help);
+        writeln!(table, "{name}\t{:?}\t{unit}\t{stats}\t{native}\t{help}", row.kind).unwrap();
+    }
+    File::new(format!("{FIXTURES}catalogue.tsv"), table)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row, Unit, unprefixed};
+use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row, Source, Unit, unprefixed};
 
 use super::File;
 
@@ -58,7 +58,9 @@ fn of_size(name: &str, size: usize) -> String {
 
 fn old_names() -> Vec<Old> {
     let mut old = Vec::new();
-    for (index, row) in ROWS.iter().enumerate() {
+    // Older exporters read /colibri/stats only.
+    let rows = ROWS.iter().enumerate().filter_map(|(index, row)| Some((index, row, row.stats?)));
+    for (index, row, Source { key, unit }) in rows {
         let simple = |name: &str, today: &str, query: String, note| {
             let unchanged = name == query;
             let rules = if unchanged { Vec::new() } else { vec![(None, query.clone())] };
@@ -71,12 +73,12 @@ fn old_names() -> Vec<Old> {
                 today: row.standard.name.to_owned(),
                 query: None,
                 rules: Vec::new(),
-                note: "The older exporters never exposed it: it is no number.",
+                note: "The older exporters never exposed it: it is not a number.",
             }),
             Kind::Info => {
-                let others = ROWS.iter().filter(|other| other.kind == Kind::Info && other.key != row.key);
-                let others: Vec<_> = others.map(|other| other.key).collect();
-                let query = format!("max without ({}) ({}{{{}!=\"\"}})", others.join(", "), row.standard.name, row.key);
+                let others = ROWS.iter().filter(|other| other.kind == Kind::Info && other.primary().key != key);
+                let others: Vec<_> = others.map(|other| other.primary().key).collect();
+                let query = format!("max without ({}) ({}{{{}!=\"\"}})", others.join(", "), row.standard.name, key);
                 old.push(simple(row.legacy.name, row.standard.name, query, ""));
             }
             Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => old.push(Old {
@@ -87,9 +89,9 @@ fn old_names() -> Vec<Old> {
                 note: "Two old names are one today, and this one was used by few releases: take the other.",
             }),
             Kind::Gauge | Kind::Boolean | Kind::Counter => {
-                let query = in_old_unit(row.standard.name, row.unit);
+                let query = in_old_unit(row.standard.name, unit);
                 old.push(simple(row.legacy.name, row.standard.name, query.clone(), ""));
-                if let Some(unprefixed) = unprefixed(row.key) {
+                if let Some(unprefixed) = unprefixed(row) {
                     old.push(simple(unprefixed.name, row.standard.name, query, ""));
                 }
             }

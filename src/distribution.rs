@@ -1,0 +1,121 @@
+//! Distributions, in the three forms in which bridges send them.
+
+use std::collections::BTreeMap;
+
+use crate::report::{Number, Report, Value};
+
+/// The largest number of buckets of a distribution. Those of bridges have 22.
+pub const MAX_BUCKETS: usize = 1024;
+
+/// How many observations there are in each bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution {
+    /// The upper bounds in ascending order, the last one infinite, each with the number of observations in its bucket alone.
+    buckets: Vec<(f64, u64)>,
+    /// The number of all observations.
+    count: u64,
+    /// The sum of all observations, neither negative nor NaN nor infinite.
+    sum: Number,
+}
+
+impl Distribution {
+    /// Reads any of the three forms. `None` if the value is something else, or contradicts itself.
+    #[must_use]
+    pub fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Object(_) => {
+                let object = value.members()?;
+                if object.get("buckets").is_some() { Self::from_ranges(&object) } else { Self::from_buckets(&object) }
+            }
+            _ => Self::from_sizes(&value.elements()?),
+        }
+    }
+
+    /// An array whose element *i* counts the things of size *i*, the last one those of that size or more: the conference sizes
+    /// in `/colibri/stats`. The sum takes the last element at its smallest.
+    fn from_sizes(elements: &[Value]) -> Option<Self> {
+        let counts: Option<Vec<_>> = elements.iter().map(|element| element.number()?.as_count()).collect();
+        let counts = counts?;
+        // An empty array is what a bridge sends before its first report: no distribution, rather than one of zeros.
+        let last = counts.len().checked_sub(1)?;
+        let sum = (0..).zip(&counts).try_fold(0u64, |sum, (size, count)| sum.checked_add(count.checked_mul(size)?))?;
+        let bounds = (0u32..).map(f64::from).take(last).chain([f64::INFINITY]);
+        Self::new(bounds.zip(counts).collect(), Number::Unsigned(sum))
+    }
+
+    /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the bridge's own
+    /// metrics.
+    fn from_buckets(object: &Report) -> Option<Self> {
+        let mut buckets = Vec::new();
+        for (key, value) in object.iter().collect::<BTreeMap<_, _>>() {
+            if let Some(bound) = key.strip_prefix("bucket_le_") {
+                let bound = if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound)?.as_f64() };
+                buckets.push((bound, value.number()?.as_count()?));
+            }
+        }
+        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let mut below = 0;
+        for (_, count) in &mut buckets {
+            let cumulative = *count;
+            *count = cumulative.checked_sub(below)?;
+            below = cumulative;
+        }
+        let distribution = Self::new(buckets, object.get("sum")?.number()?)?;
+        (object.get("count")?.number()?.as_count()? == distribution.count).then_some(distribution)
+    }
+
+    /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
+    /// are not cumulative: the one nested object in `/colibri/stats`, of 2021. The percentiles, the average and the maximum are
+    /// derived and dropped. The count is the sum of the buckets: the bridge writes its own `total_count` at another moment, and
+    /// OpenMetrics wants the two to be equal.
+    fn from_ranges(object: &Report) -> Option<Self> {
+        let mut buckets = Vec::new();
+        for (key, value) in object.get("buckets")?.members()?.iter().collect::<BTreeMap<_, _>>() {
+            let bound = match (key.strip_prefix("<= "), key.starts_with("> ")) {
+                (Some(bound), _) => bound.parse::<u32>().ok()?.into(),
+                (None, true) => f64::INFINITY,
+                (None, false) => continue,
+            };
+            buckets.push((bound, value.number()?.as_count()?));
+        }
+        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        Self::new(buckets, object.get("total_value")?.number()?)
+    }
+
+    /// Checks what both formats demand of a distribution.
+    fn new(buckets: Vec<(f64, u64)>, sum: Number) -> Option<Self> {
+        let ascending = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let complete = buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
+        let count = buckets.iter().try_fold(0u64, |sum, (_, count)| sum.checked_add(*count))?;
+        let valid =
+            ascending && complete && buckets.len() <= MAX_BUCKETS && (0.0..f64::INFINITY).contains(&sum.as_f64());
+        valid.then_some(Self { buckets, count, sum })
+    }
+
+    /// The upper bounds in ascending order, the last one infinite, each with the number of observations in its bucket alone.
+    #[must_use]
+    pub fn buckets(&self) -> &[(f64, u64)] {
+        &self.buckets
+    }
+
+    /// The number of all observations.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The sum of all observations.
+    #[must_use]
+    pub fn sum(&self) -> Number {
+        self.sum
+    }
+
+    /// The number of things of each size from 0 on, the last one of that size or more. `None` if a bucket holds several sizes.
+    #[must_use]
+    pub fn by_size(&self) -> Option<impl Iterator<Item = (usize, u64)>> {
+        let is_size =
+            |((bound, _), size): (&(f64, u64), u32)| bound.total_cmp(&f64::from(size)).is_eq() || bound.is_infinite();
+        let single = self.buckets.iter().zip(0..).all(is_size);
+        single.then(|| self.buckets.iter().map(|(_, count)| *count).enumerate())
+    }
+}
