@@ -24,6 +24,17 @@ const DATASOURCE: &str = "${datasource}";
 /// The types of panels that come with Grafana and that are used here. Any other would be a plugin, or needs a look.
 const PANELS: [&str; 6] = ["stat", "timeseries", "state-timeline", "heatmap", "bargauge", "table"];
 
+/// The metrics on the dashboards that bridges of 2026 do not send, at neither of their addresses.
+const OLDER_BRIDGES: [&str; 4] = [
+    "jitsi_jitter_aggregate_seconds",
+    "jitsi_cpu_usage",
+    "jitsi_machine_memory_used_bytes",
+    "jitsi_machine_memory_bytes",
+];
+
+/// What Prometheus itself writes about alerts.
+const ALERT_METRICS: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+
 /// Names that documents may mention though nothing here exposes them: an older exporter's, and those of the bridge itself.
 const FOREIGN: [&str; 2] = ["jitsi_fetch_errors", "jitsi_jvb_"];
 
@@ -191,7 +202,9 @@ fn every_metric_in_the_rules_exists() {
 
 #[test]
 fn every_metric_in_the_dashboards_exists() {
-    let known = exposed();
+    let mut known = exposed();
+    known.extend(recorded(&read(RULES)));
+    known.extend(ALERT_METRICS.map(str::to_owned));
     for path in DASHBOARDS {
         let prose: BTreeSet<_> = known.union(&families()).cloned().collect();
         assert_eq!(misspelt(&read(path), &prose), Vec::<String>::new(), "{path}");
@@ -259,9 +272,26 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// The panels, rows included.
-fn panels(dashboard: &Value) -> &[Value] {
-    dashboard["panels"].as_array().expect("a dashboard has panels")
+/// The panels, rows included. A collapsed row holds its panels inside.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let rows = dashboard["panels"].as_array().expect("a dashboard has panels");
+    rows.iter().flat_map(|row| std::iter::once(row).chain(row["panels"].as_array().into_iter().flatten())).collect()
+}
+
+/// The panels of a type.
+fn panels_of_type<'a>(dashboard: &'a Value, kind: &str) -> Vec<&'a Value> {
+    panels(dashboard).into_iter().filter(|panel| panel["type"] == kind).collect()
+}
+
+/// The field overrides of a panel: what they match, and the value of each property.
+fn overrides(panel: &Value) -> Vec<(&str, BTreeMap<&str, &Value>)> {
+    let mut found = Vec::new();
+    for one in panel["fieldConfig"]["overrides"].as_array().expect("overrides") {
+        let properties = one["properties"].as_array().expect("properties").iter();
+        let properties = properties.map(|property| (property["id"].as_str().expect("an id"), &property["value"]));
+        found.push((one["matcher"]["options"].as_str().expect("a matcher"), properties.collect()));
+    }
+    found
 }
 
 #[test]
@@ -303,7 +333,7 @@ fn the_data_source_is_always_the_variable() {
     for path in DASHBOARDS {
         let board = dashboard(path);
         check(&board, path);
-        let needs_one = panels(&board).iter().filter(|panel| panel["type"] != "row");
+        let needs_one = panels(&board).into_iter().filter(|panel| panel["type"] != "row");
         for place in needs_one.flat_map(|panel| panel["targets"].as_array().expect("queries").iter().chain([panel])) {
             assert!(place["datasource"].is_object(), "{path}: {place}");
         }
@@ -371,8 +401,263 @@ fn queries_ask_for_what_is_chosen_and_invent_nothing() {
                 continue;
             }
             for (name, matchers) in selectors(&query) {
-                assert!(matchers.contains(chosen), "{path}: {place}: {name}{{{matchers}}} in {query}");
+                // Whether the rules are loaded is a question about the whole job.
+                let whole_job = ALERT_METRICS.contains(&name.as_str()) || name.contains(':');
+                let wanted = if whole_job { chosen.split(',').next().unwrap() } else { chosen };
+                assert!(matchers.contains(wanted), "{path}: {place}: {name}{{{matchers}}} in {query}");
             }
+        }
+    }
+}
+
+#[test]
+fn values_of_now_are_instant_queries() {
+    // A range query shows the last value of the range, even if the bridge has been dead for hours since.
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        for panel in ["stat", "bargauge", "table"].into_iter().flat_map(|kind| panels_of_type(&board, kind)) {
+            for target in panel["targets"].as_array().expect("queries") {
+                assert_eq!(
+                    (&target["instant"], &target["range"]),
+                    (&true.into(), &false.into()),
+                    "{path}: {}",
+                    panel["title"]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn state_timelines_map_every_state_to_a_word_and_a_colour() {
+    // With the color mode "thresholds" and merged values Grafana ignores the value mappings.
+    let mut checked = 0;
+    for path in DASHBOARDS {
+        for panel in panels_of_type(&dashboard(path), "state-timeline") {
+            let defaults = &panel["fieldConfig"]["defaults"];
+            assert_eq!(defaults["color"]["mode"], "fixed", "{path}: {}", panel["title"]);
+            let overridden =
+                overrides(panel).into_iter().filter_map(|(_, properties)| properties.get("mappings").copied());
+            for mappings in overridden.collect::<Vec<_>>().into_iter().chain([&defaults["mappings"]]) {
+                for state in ["0", "1"] {
+                    let shown = &mappings[0]["options"][state];
+                    assert!(shown["text"].is_string() && shown["color"].is_string(), "{path}: {state}: {mappings}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked >= 4, "{checked}");
+}
+
+#[test]
+fn variables_open_on_the_default_data_source_and_on_exporters_only() {
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        for variable in board["templating"]["list"].as_array().expect("variables") {
+            if variable["type"] == "datasource" {
+                assert_eq!(variable["current"]["value"], "default", "{path}: else the first by name is chosen");
+            } else {
+                assert!(variable["allValue"].is_null(), "{path}: All means the jobs of exporters, not every job");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_top_row_has_at_most_six_tiles_and_the_alerts_first() {
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        let top: Vec<_> = panels(&board).into_iter().filter(|panel| panel["gridPos"]["y"] == 1).collect();
+        assert!(top.iter().all(|panel| panel["type"] == "stat") && top.len() <= 6, "{path}: {} tiles", top.len());
+        let asks = |panel: &Value, name: &str| panel["targets"].to_string().contains(name);
+        assert!(top[..2].iter().any(|panel| asks(panel, "ALERTS{")), "{path}: a tile counts the firing alerts");
+        let tables = panels_of_type(&board, "table");
+        assert!(tables.iter().any(|panel| asks(panel, "ALERTS_FOR_STATE{")), "{path}: a table names the firing alerts");
+        for panel in top {
+            let words = panel["title"].as_str().unwrap().len()
+                + panel["fieldConfig"]["defaults"]["noValue"].as_str().unwrap().len();
+            assert!(words <= 28, "{path}: {}: too long for a tile at 1280 pixels", panel["title"]);
+        }
+    }
+}
+
+#[test]
+fn panels_that_only_older_bridges_fill_are_in_a_collapsed_row() {
+    let board = dashboard(DASHBOARDS[0]);
+    let row = board["panels"].as_array().unwrap().last().expect("a last row");
+    assert_eq!((&row["title"], &row["collapsed"]), (&"Older bridges".into(), &true.into()));
+    let inside: BTreeSet<_> = row["panels"].as_array().unwrap().iter().map(|panel| panel["id"].as_u64()).collect();
+    for panel in panels(&board).into_iter().filter(|panel| panel["type"] != "row") {
+        let targets = panel["targets"].as_array().unwrap().iter();
+        let names: Vec<_> = targets.flat_map(|target| words(target["expr"].as_str().unwrap())).collect();
+        let old = !names.is_empty() && names.iter().all(|name| OLDER_BRIDGES.contains(&name.as_str()));
+        assert_eq!(old, inside.contains(&panel["id"].as_u64()), "{}: {names:?}", panel["title"]);
+    }
+}
+
+#[test]
+fn every_bar_and_row_links_to_its_bridge() {
+    let ids: BTreeSet<_> = DASHBOARDS.iter().map(|path| dashboard(path)["uid"].as_str().unwrap().to_owned()).collect();
+    let tags: Vec<_> = DASHBOARDS.iter().map(|path| dashboard(path)["tags"].clone()).collect();
+    let bridge = dashboard(DASHBOARDS[0]);
+    let variables: BTreeSet<_> = bridge["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| variable["name"].as_str().unwrap())
+        .collect();
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        for link in board["links"].as_array().expect("links").iter().flat_map(|link| link["tags"].as_array().unwrap()) {
+            assert!(tags.iter().all(|tags| tags.as_array().unwrap().contains(link)), "{path}: {link}");
+        }
+        for panel in panels(&board) {
+            let place = format!("{path}: {}", panel["title"]);
+            let columns: BTreeSet<_> = panel["transformations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|step| step["options"]["renameByName"].as_object().into_iter().flatten())
+                .map(|(_, name)| name.as_str().unwrap())
+                .collect();
+            let mut links: Vec<_> =
+                panel["fieldConfig"]["defaults"]["links"].as_array().into_iter().flatten().collect();
+            if panel["type"] != "row" {
+                links.extend(overrides(panel).iter().filter_map(|(_, set)| set.get("links")?.as_array()).flatten());
+            }
+            let legends = panel["targets"].as_array().into_iter().flatten();
+            let names_bridges =
+                columns.contains("Bridge") || legends.clone().any(|target| target["legendFormat"] == "{{instance}}");
+            assert_eq!(names_bridges, !links.is_empty(), "{place}: what names a bridge leads to it");
+            for url in links.iter().map(|link| link["url"].as_str().expect("a URL")) {
+                let (target, query) = url.strip_prefix("/d/").and_then(|url| url.split_once('?')).expect("a dashboard");
+                assert!(ids.contains(target), "{place}: {url}");
+                assert!(
+                    query.contains("${datasource:queryparam}") && query.contains("${__url_time_range}"),
+                    "{place}: {url}"
+                );
+                let mut passed = BTreeSet::from(["datasource"]);
+                for part in query.split('&').filter_map(|part| part.strip_prefix("var-")) {
+                    let (name, value) = part.split_once('=').expect("a value");
+                    passed.insert(name);
+                    if let Some(column) = value.strip_prefix("${__data.fields.") {
+                        assert!(columns.contains(column.trim_end_matches('}')), "{place}: {url}");
+                    } else if let Some(label) = value.strip_prefix("${__field.labels.") {
+                        assert!(["job}", "instance}"].contains(&label), "{place}: {url}");
+                    } else {
+                        assert_eq!(value, "${__value.raw}", "{place}: {url}");
+                    }
+                }
+                assert_eq!(passed, variables, "{place}: {url} sets every variable");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_and_panels_that_texts_name_exist() {
+    let mut checked = 0;
+    for (text, boards) in
+        DASHBOARDS.map(|path| (read(path), vec![path])).into_iter().chain([(read(RULES), DASHBOARDS.to_vec())])
+    {
+        let boards: Vec<_> = boards.into_iter().map(dashboard).collect();
+        for word in ["row ", "panel "] {
+            for (start, _) in text.match_indices(word) {
+                let rest = &text[start + word.len()..];
+                if !rest.starts_with(char::is_uppercase) {
+                    continue;
+                }
+                let named = |panel: &Value| {
+                    (panel["type"] == "row") == (word == "row ") && rest.starts_with(panel["title"].as_str().unwrap())
+                };
+                assert!(boards.iter().flat_map(panels).any(named), "{word}{}", rest.lines().next().unwrap_or_default());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "{checked}");
+}
+
+#[test]
+fn axes_fit_what_is_counted() {
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        for panel in panels_of_type(&board, "timeseries") {
+            let place = format!("{path}: {}", panel["title"]);
+            let defaults = &panel["fieldConfig"]["defaults"];
+            let top = [&defaults["max"], &defaults["custom"]["axisSoftMax"]];
+            match defaults["unit"].as_str().expect("a unit") {
+                "short" => assert_eq!(defaults["decimals"], 0, "{place}: an axis of counts has no halves"),
+                "percentunit" => {
+                    assert!(top.iter().any(|top| top.is_number()), "{place}: else all zeros go up to 10000%")
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn failures_are_not_green() {
+    const BAD: [&str; 9] =
+        ["fail", "drop", "disconnect", "no channel", "no DTLS", "loss", "oversend", "suspended", "stolen"];
+    let mut checked = 0;
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        for panel in panels_of_type(&board, "timeseries") {
+            let defaults = &panel["fieldConfig"]["defaults"]["color"];
+            for target in panel["targets"].as_array().expect("queries") {
+                let legend = target["legendFormat"].as_str().unwrap();
+                if !BAD.iter().any(|bad| legend.contains(bad)) {
+                    continue;
+                }
+                // A pattern of an override is a prefix, or alternatives of prefixes.
+                let matches = |name: &str| {
+                    name.split('|')
+                        .any(|one| legend == one || one.strip_suffix(".*").is_some_and(|one| legend.starts_with(one)))
+                };
+                let set = overrides(panel)
+                    .into_iter()
+                    .find(|(name, _)| matches(name))
+                    .and_then(|(_, set)| set.get("color").copied());
+                let color = set.unwrap_or(defaults);
+                assert_eq!(color["mode"], "fixed", "{path}: {}: {legend}", panel["title"]);
+                assert!(
+                    !color["fixedColor"].as_str().unwrap().contains("green"),
+                    "{path}: {}: {legend}",
+                    panel["title"]
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
+
+#[test]
+fn ratios_of_events_need_a_minimum_of_events() {
+    for path in DASHBOARDS {
+        for (place, query) in queries(&dashboard(path)) {
+            for divisor in query.split("/ (").skip(1).filter(|divisor| divisor.contains("increase(")) {
+                assert!(divisor.contains(">= "), "{path}: {place}: {query}");
+            }
+        }
+    }
+}
+
+#[test]
+fn restarts_are_found_across_an_outage() {
+    // resets() needs both sides of the restart within its window, and $__rate_interval is often a minute.
+    for path in DASHBOARDS {
+        let board = dashboard(path);
+        let restarts: Vec<_> = queries(&board).into_iter().filter(|(place, _)| place.contains("Restarts")).collect();
+        assert!(!restarts.is_empty(), "{path}");
+        for (place, query) in restarts {
+            assert!(
+                query.contains("[1d] offset $__interval") && !query.contains("resets("),
+                "{path}: {place}: {query}"
+            );
         }
     }
 }

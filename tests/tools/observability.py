@@ -2,13 +2,15 @@
 """Runs the dashboards and the rules on a real Prometheus that scrapes the real exporter.
 
 For each report in fixtures/ a bridge of that era is played: its gauges move, its counters grow. Some more bridges are down,
-draining, restarting, or newer than the exporter. One exporter stands before each of them, and Prometheus scrapes all of them
+draining, unhealthy, dying, restarting, or newer than the exporter. One exporter stands before each of them, and Prometheus scrapes all of them
 every second for the better part of a minute. Then:
 
-  * every target is up, so Prometheus reads every answer;
+  * every target that runs is up, so Prometheus reads every answer;
   * every query of both dashboards is answered without an error, for each bridge;
   * it has data where the bridge sends what the query asks for, and none where it sends nothing of it;
   * every query has data for some bridge;
+  * the tiles and the table of bridges show the state that each bridge is in, an exporter that ended included, and nothing
+    of a bridge that is gone;
   * every rule of rules.yml and legacy.yml evaluates without an error, and every recording rule of rules.yml has data;
   * the names that legacy.yml records have the values that the exporter prints with --legacy-names.
 
@@ -51,6 +53,11 @@ RULES = ["deploy/prometheus/rules.yml", "deploy/prometheus/legacy.yml"]
 LIMIT = 115
 # How long Prometheus collects before it is asked. Rates need some scrapes, rules some evaluations.
 COLLECT = 35
+
+# The states in the dashboards, the worst first.
+NO_EXPORTER, DOWN, UNHEALTHY, DRAINING, UP = range(5)
+# Targets that are not exporters.
+OTHERS = ("prometheus", "other pod")
 
 START = time.monotonic()
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -99,7 +106,7 @@ def report(bridge, seconds):
 
 def bridges(folder):
     """All bridges by name: those of the fixtures, once in motion and once frozen, and some in special states."""
-    base = {"moves": True, "restarts": False, "status": 200, "body": None}
+    base = {"moves": True, "restarts": False, "dies": False, "status": 200, "body": None}
     played = {}
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_text())
@@ -108,6 +115,8 @@ def bridges(folder):
     newest = max(name for name in played if not name.startswith("frozen-"))
     current = played[newest]["report"]
     played["draining"] = dict(base, report=dict(current, drain=True))
+    played["unhealthy"] = dict(base, report=dict(current, healthy=False))
+    played["dying"] = dict(base, report=current, dies=True)
     played["restarting"] = dict(base, report=current, restarts=True)
     played["newer"] = dict(base, report=dict(current, future_list=[1, 2], future_text="a", future_number=1))
     played["refusing"] = dict(base, report={}, status=404, body=b"<html>Not Found</html>")
@@ -125,7 +134,10 @@ class Bridge(JsonHandler):
     def do_GET(self):
         bridge = self.bridges.get(urllib.parse.unquote(self.path.strip("/").split("/")[0]))
         status = bridge["status"] if bridge else 404
-        body = b"" if not bridge else bridge["body"] or report(bridge, time.monotonic() - START)
+        seconds = time.monotonic() - START
+        body = b"" if not bridge else bridge["body"] or report(bridge, seconds)
+        if bridge and bridge["dies"] and seconds > COLLECT / 2:
+            status, body = 503, b""
         self.answer(body, status)
 
 
@@ -187,20 +199,23 @@ def start_exporter(processes, binary, url):
     return found[1]
 
 
-def start_prometheus(processes, program, directory, targets):
-    """Starts a Prometheus that scrapes the targets, and waits until it is ready."""
-    scrape = [{"targets": [address], "labels": {"instance": name}} for name, address in targets.items()]
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(ROOT / path) for path in RULES],
-        "scrape_configs": [{"job_name": "jitsi", "static_configs": scrape}],
-    }
-    (directory / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+def start_prometheus(processes, program, directory, jobs):
+    """Starts a Prometheus that scrapes the targets of each job, and waits until it is ready."""
     log = open(directory / "prometheus.log", "w+")
     for _ in range(3):  # somebody else can take the port before Prometheus does
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
+        static = {
+            job: [{"targets": [to or address], "labels": {"instance": name}} for name, to in targets.items()]
+            for job, targets in jobs.items()
+        }
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(ROOT / path) for path in RULES],
+            "scrape_configs": [{"job_name": job, "static_configs": configs} for job, configs in static.items()],
+        }
+        (directory / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
         command = [program, f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
         command += [f"--web.listen-address={address}", "--log.level=warn"]
         process = processes.start(command, stdout=log, stderr=log)
@@ -240,8 +255,8 @@ def selectors(expression):
     return needs + [{match} for match in re.findall(r"([a-zA-Z_:][\w:]*)\{", strings)]
 
 
-def filled(expression, instance):
-    values = {"$__rate_interval": "15s", "$__range": "60s", "$job": "jitsi", "$instance": instance}
+def filled(expression, instance, job="jitsi"):
+    values = {"$__rate_interval": "15s", "$__range": "60s", "$__interval": "5s", "$job": job, "$instance": instance}
     for variable, value in values.items():
         expression = expression.replace(variable, value)
     left = re.search(r"\$\w+", expression)
@@ -252,9 +267,10 @@ def filled(expression, instance):
 
 def queries(board):
     """(place, expression, instant) for everything that the dashboard asks."""
-    for panel in board["panels"]:
-        for target in panel.get("targets", []):
-            yield f"{panel['title']} {target['refId']}", target["expr"], target["instant"]
+    for row in board["panels"]:
+        for panel in [row, *row.get("panels", [])]:  # a collapsed row holds its panels inside
+            for target in panel.get("targets", []):
+                yield f"{panel['title']} {target['refId']}", target["expr"], target["instant"]
     for annotation in board["annotations"]["list"]:
         yield f"annotation {annotation['name']}", annotation["expr"], False
     for variable in board["templating"]["list"]:
@@ -283,18 +299,18 @@ def check_dashboard(prometheus, board, names, now, complain):
         for name in names if one_bridge else [None]:
             asked += 1
             here = f"{board['title']}: {place}" + (f" for {name}" if name else "")
-            found = run(prometheus, filled(expression, name or ""), instant, now)
+            found = run(prometheus, filled(expression, name or "", "jitsi" if name else "jitsi|pods"), instant, now)
             if isinstance(found, str):
                 complain(f"{here}: {found}")
                 continue
             somewhere |= found
-            if not name or "up{" in expression.replace("jitsi_up{", ""):
+            if not name or "up{" in expression.replace("jitsi_up{", "") or "ALERTS" in expression:
                 continue
             needs = selectors(expression)
             sent = [bool(any_of & names[name]) for any_of in needs]
             # That nothing restarted is no fault, nor that on a frozen bridge nothing happened, nor that JVB 1 has no version.
             happens = name.startswith("frozen-") and "increase(" in expression
-            may_lack = "resets(" in expression or happens or '!=""' in expression
+            may_lack = "offset $__interval" in expression or happens or '!=""' in expression
             if all(sent) and not found and not may_lack:
                 complain(f"{here}: no data, though the bridge sends what it needs: {expression}")
             if not any(sent) and found:
@@ -302,6 +318,43 @@ def check_dashboard(prometheus, board, names, now, complain):
         if not somewhere:
             complain(f"{board['title']}: {place}: no data for any bridge: {expression}")
     return asked
+
+
+def by_instance(prometheus, expression, now):
+    """The values of an instant query by instance."""
+    data = prometheus.get("query", query=expression, time=now)
+    return {series["metric"].get("instance", ""): float(series["value"][1]) for series in data["result"]}
+
+
+def check_states(prometheus, fleet, bridge, states, now, complain):
+    """Holds the tiles and the table of the dashboards against the state that each bridge is in, and has been in for a while."""
+
+    def expressions(board):
+        panels = [panel for panel in board["panels"] if panel["type"] in ("stat", "table")]
+        return {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in panels}
+
+    def whole(expression):
+        return by_instance(prometheus, filled(expression, "", "jitsi|pods"), now).get("")
+
+    found = by_instance(prometheus, filled(expressions(fleet)["All bridges"][0], "", "jitsi|pods"), now)
+    for name in sorted(set(found) | set(states)):
+        if found.get(name) != states.get(name, found.get(name)) or name in OTHERS:
+            complain(f"All bridges: the state of {name} is {found.get(name)}, not {states.get(name)}")
+    down = sum(state < UNHEALTHY for state in found.values())
+    counted = [whole(expression) for expression in expressions(fleet)["Bridges"]]
+    if counted != [len(found) - down, down]:
+        complain(f"{fleet['title']}: {counted} bridges are up and down, in the table {len(found) - down} and {down}")
+
+    # What is gone has a state, and its exporter a version, but none of its last values.
+    for name, state in states.items():
+        job = "pods" if name == "dying pod" else "jitsi"
+        for title, queries in expressions(bridge).items():
+            values = [list(by_instance(prometheus, filled(query, name, job), now).values()) for query in queries]
+            if title == "State" and values != [[state]]:
+                complain(f"{bridge['title']}: {title} of {name} is {values}, not {state}")
+            may_have = ("State", "Alerts", "Firing alerts") + (("Exporter version",) if state == DOWN else ())
+            if state < UNHEALTHY and title not in may_have and any(values):
+                complain(f"{bridge['title']}: {title} of {name}, which is gone, is {values}")
 
 
 def check_rules(prometheus, now, complain):
@@ -376,23 +429,39 @@ def main():
             for name, bridge in Bridge.bridges.items()
         }
         targets = {name: start_exporter(processes, binary, url) for name, url in urls.items()}
-        address = start_prometheus(processes, options.prometheus, pathlib.Path(directory), targets)
-        prometheus = Prometheus(address)
-        print(f"{len(targets)} bridges, collecting for {COLLECT} s", flush=True)
-        time.sleep(COLLECT)
+        # Exporters that end half-way, in a job of exporters and in one with other targets, and ports at which nobody listens.
+        healthy = next(url for name, url in urls.items() if name == "restarting")
+        with Processes() as ending, socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            nothing = f"127.0.0.1:{closed.getsockname()[1]}"
+            dying = {name: start_exporter(ending, binary, healthy) for name in ("dying exporter", "dying pod")}
+            jobs = {
+                "jitsi": {**targets, "dying exporter": dying["dying exporter"], "absent exporter": nothing},
+                "pods": {"dying pod": dying["dying pod"], "prometheus": None, "other pod": nothing},
+            }
+            address = start_prometheus(processes, options.prometheus, pathlib.Path(directory), jobs)
+            prometheus = Prometheus(address)
+            print(f"{len(targets)} bridges, collecting for {COLLECT} s", flush=True)
+            time.sleep(COLLECT / 2)
+        time.sleep(COLLECT / 2)
 
         for target in prometheus.get("targets")["activeTargets"]:
-            if target["health"] != "up":
-                complaints.append(f"target {target['labels']['instance']}: {target['lastError']}")
+            name = target["labels"]["instance"]
+            if target["health"] != "up" and name not in ("dying exporter", "absent exporter", "dying pod", "other pod"):
+                complaints.append(f"target {name}: {target['lastError']}")
         now = time.time() - 1
         names = {}
         for name in targets:
             series = prometheus.get("series", **{"match[]": f'{{instance="{name}", job="jitsi"}}'})
             names[name] = {labels["__name__"] for labels in series}
         asked = 0
-        for path in DASHBOARDS:
-            board = json.loads((ROOT / path).read_text())
+        del names["dying"]  # it has sent everything, and now sends nothing
+        boards = [json.loads((ROOT / path).read_text()) for path in DASHBOARDS]
+        for board in boards:
             asked += check_dashboard(prometheus, board, names, now, complaints.append)
+        states = {"gone": DOWN, "refusing": DOWN, "wrong": DOWN, "dying": DOWN, "unhealthy": UNHEALTHY, "draining": DRAINING}
+        states |= {"newer": UP, "restarting": UP, "dying exporter": NO_EXPORTER, "absent exporter": NO_EXPORTER, "dying pod": NO_EXPORTER}
+        check_states(prometheus, boards[1], boards[0], states, now, complaints.append)
         rules = check_rules(prometheus, now, complaints.append)
         legacy = 0
         for name, url in urls.items():

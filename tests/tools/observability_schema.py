@@ -60,6 +60,11 @@ def enums_to_unions(text, known):
     return text
 
 
+def all_panels(dashboard):
+    """The panels, rows included. A collapsed row holds its panels inside."""
+    return [panel for row in dashboard["panels"] for panel in [row, *row.get("panels", [])]]
+
+
 def ts(value):
     return json.dumps(value, indent=2)
 
@@ -67,7 +72,7 @@ def ts(value):
 def program(name, dashboard, with_queries):
     """The TypeScript that says what the parts of the dashboard are."""
     lines = [f"// {name}", f"import type * as D from '{DASHBOARD}';"]
-    types = sorted({panel["type"] for panel in dashboard["panels"]} - {"row"})
+    types = sorted({panel["type"] for panel in all_panels(dashboard)} - {"row"})
     for kind in types:
         folder = PANELS[kind][0]
         file = {"statetimeline": "StateTimeline", "timeseries": "TimeSeries", "bargauge": "BarGauge"}
@@ -87,11 +92,11 @@ def program(name, dashboard, with_queries):
         own = ("expr", "step", "tagKeys", "textFormat", "titleFormat")
         known = {k: v for k, v in annotation.items() if k not in own}
         lines.append(f"export const annotation_{index}: D.AnnotationQuery = {ts(known)};")
-    for panel in dashboard["panels"]:
+    for panel in all_panels(dashboard):
         name = f"panel_{panel['id']}"
         lines.append(f"// {panel['title']}")
         if panel["type"] == "row":
-            lines.append(f"export const {name}: D.RowPanel = {ts(panel)};")
+            lines.append(f"export const {name}: Deep<D.RowPanel> = {ts(panel)};")
             continue
         folder, custom = PANELS[panel["type"]]
         bare = json.loads(json.dumps(panel))
