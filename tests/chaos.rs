@@ -6,6 +6,8 @@
 mod crowd;
 #[path = "support/exposition.rs"]
 mod exposition;
+#[path = "support/faults.rs"]
+mod faults;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -16,10 +18,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use crowd::{Bridge, Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
+use crowd::{Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
 use exposition::{own, read};
+use faults::{GOOD, QUICK, SLOW, keep};
 use jitsiexporter::format::Format;
-use support::{CURRENT, Exporter, eventually, reason, response, sample};
+use support::Then::KeepAlive;
+use support::{CURRENT, Exporter, FakeBridge, eventually, reason, response, sample};
 
 /// How much later than it should an answer may come before a test fails.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,102 +39,6 @@ const ENOUGH: usize = 9;
 
 /// The exporter keeps up to this many connections to the bridge.
 const KEPT: usize = 8;
-
-/// What a chaos bridge does, fault by fault; `false` closes the connection.
-const FAULTS: &[fn(&mut TcpStream) -> std::io::Result<bool>] = &[
-    |_| Ok(false),
-    |_| {
-        sleep(Duration::from_secs(1));
-        Ok(false)
-    },
-    |stream| {
-        let answer = response("200 OK", "application/json", CURRENT);
-        for byte in answer.bytes().take(40) {
-            stream.write_all(&[byte])?;
-            sleep(Duration::from_millis(25));
-        }
-        Ok(false)
-    },
-    |stream| {
-        stream.write_all(&response("200 OK", "application/json", CURRENT).as_bytes()[..1500])?;
-        Ok(false)
-    },
-    |stream| {
-        // Stops in the middle, and does not even close.
-        stream.write_all(&response("200 OK", "application/json", CURRENT).as_bytes()[..1500])?;
-        sleep(Duration::from_secs(1));
-        Ok(false)
-    },
-    |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
-        loop {
-            stream.write_all(format!("X-Filler: {}\r\n", "x".repeat(500)).as_bytes())?;
-        }
-    },
-    |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        loop {
-            stream.write_all(format!("1000\r\n{}\r\n", " ".repeat(0x1000)).as_bytes())?;
-        }
-    },
-    |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{")?;
-        Ok(false)
-    },
-    |stream| {
-        // An answer for the next request as well: the connection must not be used again.
-        let answer = response("404 Not Found", "text/html", "<html>404</html>");
-        stream.write_all(format!("{answer}{answer}").as_bytes())?;
-        Ok(true)
-    },
-    |stream| keep(stream, "406 Not Acceptable", "text/plain", CURRENT),
-    |stream| keep(stream, "500 Server Error", "application/json", CURRENT),
-    |stream| keep(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/", "application/json", CURRENT),
-    |stream| {
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
-        Ok(true)
-    },
-    |stream| keep(stream, "200 OK", "text/html", "<!DOCTYPE html><html></html>"),
-    |stream| keep(stream, "200 OK", "application/json", &CURRENT[..CURRENT.len() / 2]),
-    |stream| keep(stream, "200 OK", "application/json", "{}"),
-    |stream| keep(stream, "200 OK", "application/json", "{\"stress_level\": NaN}"),
-    |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{\"\xff\":")?;
-        Ok(true)
-    },
-    |stream| {
-        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")?;
-        Ok(false)
-    },
-];
-
-/// Good answers, in the ways in which servers send them.
-const GOOD: &[fn(&mut TcpStream) -> std::io::Result<bool>] = &[
-    |stream| keep(stream, "200 OK", "application/json", CURRENT),
-    |stream| {
-        keep(stream, "200 OK\r\nConnection: close", "application/json", CURRENT)?;
-        Ok(false)
-    },
-    |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        for chunk in CURRENT.as_bytes().chunks(700) {
-            stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes())?;
-            stream.write_all(chunk)?;
-            stream.write_all(b"\r\n")?;
-        }
-        stream.write_all(b"0\r\n\r\n")?;
-        Ok(true)
-    },
-    |stream| {
-        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{CURRENT}").as_bytes())?;
-        Ok(false)
-    },
-];
-
-fn keep(stream: &mut TcpStream, status: &str, content_type: &str, body: &str) -> std::io::Result<bool> {
-    stream.write_all(response(status, content_type, body).as_bytes())?;
-    Ok(true)
-}
 
 /// How long things took, in order.
 struct Times(Vec<Duration>);
@@ -170,20 +78,20 @@ struct AtRest {
 
 impl AtRest {
     /// To be called before the first scrape.
-    fn of(exporter: &Exporter, bridge: &Bridge) -> Self {
+    fn of(exporter: &Exporter, bridge: &FakeBridge) -> Self {
         // Whoever answers has opened everything else that it needs.
         assert_eq!(exporter.get("/health").status, 200);
         eventually(Duration::from_secs(10), || (threads(exporter.pid()) == 1).then_some(()))
             .expect("one thread at rest");
-        assert_eq!(bridge.open(), 0, "connections before the first scrape");
+        assert_eq!(bridge.connections(), 0, "connections before the first scrape");
         Self { descriptors: descriptors(exporter.pid()), threads: threads(exporter.pid()) }
     }
 
     #[track_caller]
-    fn again(&self, what: &str, exporter: &Exporter, bridge: &Bridge) {
+    fn again(&self, what: &str, exporter: &Exporter, bridge: &FakeBridge) {
         let pid = exporter.pid();
         let back = || {
-            let open = bridge.open();
+            let open = bridge.connections();
             threads(pid) == self.threads && open <= KEPT && descriptors(pid) == self.descriptors + open
         };
         let back = eventually(Duration::from_secs(20), || {
@@ -200,7 +108,7 @@ impl AtRest {
             self.threads,
             descriptors(pid),
             self.descriptors,
-            bridge.open(),
+            bridge.connections(),
             memory(pid, "VmHWM")
         );
         assert!(back.is_some(), "{what} left something behind");
@@ -217,15 +125,15 @@ fn faulty_bridge_never_spoils_a_response() {
     let faulty = Arc::new(AtomicBool::new(false));
     let good_answers = Arc::new(AtomicUsize::new(0));
     let (switch, counter) = (Arc::clone(&faulty), Arc::clone(&good_answers));
-    let bridge = Bridge::start(move |stream, number| {
+    let bridge = FakeBridge::try_start(move |stream, number| {
         let choice = scattered(number);
-        let fault = FAULTS[choice / 2 % FAULTS.len()];
-        let good = GOOD[choice / 2 % GOOD.len()];
+        let place = choice / 2;
         if switch.load(Ordering::SeqCst) && choice.is_multiple_of(2) {
-            return fault(stream).unwrap_or(false);
+            let all: Vec<_> = QUICK.iter().chain(SLOW).collect();
+            return (all[place % all.len()].respond)(stream);
         }
         counter.fetch_add(1, Ordering::SeqCst);
-        good(stream).unwrap_or(false)
+        GOOD[place % GOOD.len()](stream)
     });
     let exporter = exporter(&bridge, &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
@@ -295,10 +203,10 @@ fn faulty_bridge_never_spoils_a_response() {
 }
 
 /// A bridge that answers after a moment, so that there is a middle of a scrape.
-fn slow() -> Bridge {
-    Bridge::start(|stream, _| {
+fn slow() -> FakeBridge {
+    FakeBridge::try_start(|stream, _| {
         sleep(Duration::from_millis(50));
-        keep(stream, "200 OK", "application/json", CURRENT).unwrap_or(false)
+        keep(stream, "200 OK", "application/json", CURRENT)
     })
 }
 
@@ -398,10 +306,10 @@ fn hostile_reports() -> [String; 5] {
 fn hostile_reports_take_little_memory() {
     for (number, report) in hostile_reports().into_iter().enumerate() {
         let answer = response("200 OK", "application/json", &report);
-        let bridge = Bridge::start(move |stream, _| {
+        let bridge = FakeBridge::try_start(move |stream, _| {
             // All scrapes are under way before the first report comes.
             sleep(Duration::from_millis(300));
-            stream.write_all(answer.as_bytes()).is_ok()
+            stream.write_all(answer.as_bytes()).map(|()| KeepAlive)
         });
         let exporter = exporter(&bridge, &[]);
         for _ in 0..3 {
@@ -424,10 +332,10 @@ fn vanished_clients_leak_nothing() {
     let bridge = slow();
     let exporter = exporter(&bridge, &["--max-scrapes", "100"]);
     let at_rest = AtRest::of(&exporter, &bridge);
-    let (before, rounds) = (bridge.requests(), AtomicUsize::new(0));
+    let (before, rounds) = (bridge.hits(), AtomicUsize::new(0));
     let scrapes = beside(&exporter, "1,000 clients that vanish", || {
         for round in 0..40 {
-            let asked = bridge.requests();
+            let asked = bridge.hits();
             let clients: Vec<_> = (0..25).map(|_| TcpStream::connect(exporter.address()).unwrap()).collect();
             for mut stream in clients {
                 if round % 2 == 0 {
@@ -442,11 +350,11 @@ fn vanished_clients_leak_nothing() {
             }
             sleep(Duration::from_millis(40));
             // Should the exporter have no time, more clients would only be refused.
-            eventually(PATIENCE, || (bridge.requests() >= asked + 25).then_some(()));
+            eventually(PATIENCE, || (bridge.hits() >= asked + 25).then_some(()));
         }
         rounds.fetch_add(40, Ordering::SeqCst);
     });
-    let (clients, begun) = (rounds.into_inner() * 25, bridge.requests() - before - scrapes);
+    let (clients, begun) = (rounds.into_inner() * 25, bridge.hits() - before - scrapes);
     println!("{clients} clients vanished, behind {begun} of them the bridge was asked");
     // More than half, so that there are some of both kinds.
     assert!(begun >= clients * 3 / 4, "of {clients} clients only {begun} had begun a scrape");

@@ -12,8 +12,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use crowd::{Bridge, expected, timeless};
-use support::{CURRENT, Exporter, reason, response, sample};
+use crowd::{expected, timeless};
+use support::Then::KeepAlive;
+use support::{CURRENT, Exporter, FakeBridge, reason, response, sample};
 
 /// Makes this test program a bridge on that port.
 const PORT: &str = "TEST_BRIDGE_PORT";
@@ -26,23 +27,22 @@ fn the_bridge_as_a_process() {
     // So many bytes has the next answer, if not all of them.
     let limit = Arc::new(AtomicUsize::new(0));
     let own = Arc::clone(&limit);
-    let _bridge = Bridge::listen(listener, move |stream, _| {
+    let _bridge = FakeBridge::listen(listener, move |stream, _| {
         let answer = response("200 OK", "application/json", CURRENT);
         let limit = own.swap(0, Ordering::SeqCst);
         if limit > 0 {
-            stream.write_all(&answer.as_bytes()[..limit]).unwrap();
+            stream.write_all(&answer.as_bytes()[..limit])?;
             println!("half");
             loop {
                 thread::park();
             }
         }
         // In pieces, so that there is a middle: of the head, of the body.
-        let sent = answer.as_bytes().chunks(700).try_for_each(|piece| {
+        for piece in answer.as_bytes().chunks(700) {
             stream.write_all(piece)?;
             sleep(Duration::from_millis(2));
-            Ok::<_, std::io::Error>(())
-        });
-        sent.is_ok()
+        }
+        Ok(KeepAlive)
     });
     println!("ready");
     // Ends with the test that started it, should that not come to killing it.

@@ -1,60 +1,32 @@
-//! A million scrapes, one in ten of a bridge that misbehaves: memory and descriptors are the same at the end as after the first
-//! tenth. Takes minutes and runs when it is asked for: `make soak`.
+//! A million scrapes, one in ten of which fails: memory and descriptors are the same at the end as after the first tenth. Takes
+//! minutes, so it runs on request only: `make soak`.
 
 #[path = "support/crowd.rs"]
 mod crowd;
+#[path = "support/faults.rs"]
+mod faults;
 mod support;
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crowd::{Bridge, Client, descriptors, expected, exporter, memory, scattered, threads, timeless};
-use support::{CURRENT, reason, response, sample};
-
-/// Sends what a bridge says on its bad days; `false` closes the connection.
-fn fault(stream: &mut TcpStream, which: usize) -> std::io::Result<bool> {
-    let good = response("200 OK", "application/json", CURRENT);
-    let answer = match which % 100 {
-        // Rarely, because each takes the whole budget.
-        0 => {
-            thread::sleep(Duration::from_millis(250));
-            return Ok(false);
-        }
-        1..12 => return Ok(false),
-        12..24 => {
-            stream.write_all(&good.as_bytes()[..good.len() / 2])?;
-            return Ok(false);
-        }
-        24..34 => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{")?;
-            return Ok(false);
-        }
-        34..44 => {
-            stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")?;
-            return Ok(false);
-        }
-        44..58 => response("404 Not Found", "text/html", "<html>404</html>"),
-        58..72 => response("200 OK", "text/html", "<!DOCTYPE html><html></html>"),
-        72..86 => response("200 OK", "application/json", &CURRENT[..CURRENT.len() / 2]),
-        _ => response("200 OK", "application/json", "{}"),
-    };
-    stream.write_all(answer.as_bytes())?;
-    Ok(true)
-}
+use crowd::{Client, descriptors, expected, exporter, memory, scattered, threads, timeless};
+use faults::{GOOD, QUICK, SLOW};
+use support::{CURRENT, FakeBridge, reason, sample};
 
 #[test]
 #[ignore = "a million scrapes take minutes: make soak"]
-fn memory_and_descriptors_stay_where_they_are() {
+fn memory_and_descriptors_do_not_grow() {
     let wanted = std::env::var("SOAK_SCRAPES").ok().map_or(1_000_000, |number| number.parse().expect("a number"));
-    let bridge = Bridge::start(move |stream, number| {
+    let bridge = FakeBridge::try_start(move |stream, number| {
         let choice = scattered(number);
-        if choice.is_multiple_of(10) {
-            return fault(stream, choice / 10).unwrap_or(false);
+        match choice / 10 {
+            _ if !choice.is_multiple_of(10) => GOOD[0](stream),
+            // Rarely, because each takes the whole budget.
+            fault if fault.is_multiple_of(200) => (SLOW[fault / 200 % SLOW.len()].respond)(stream),
+            fault => (QUICK[fault % QUICK.len()].respond)(stream),
         }
-        stream.write_all(response("200 OK", "application/json", CURRENT).as_bytes()).is_ok()
     });
     let exporter = exporter(&bridge, &["--timeout", "0.2"]);
     let (pid, good) = (exporter.pid(), expected(CURRENT));
@@ -72,7 +44,7 @@ fn memory_and_descriptors_stay_where_they_are() {
                     if number >= wanted {
                         break;
                     }
-                    let (status, text) = client.get("/metrics", "");
+                    let (status, text) = client.get("/metrics", "Accept: */*\r\n");
                     assert_eq!(status, 200, "{text}");
                     assert!(text.ends_with("# EOF\n"), "{text}");
                     if text.contains("\njitsi_up 1\n") {

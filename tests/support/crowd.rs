@@ -1,93 +1,16 @@
-//! For many connections at once or one after the other: a bridge that remembers none of them, a client that keeps its
-//! connection, and what /proc says of the exporter.
+//! For load tests: a client that keeps its connection, and what /proc says about the exporter.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
-use crate::support::{Exporter, bare};
-
-/// A bridge. Its listener lives as long as the process.
-pub struct Bridge {
-    address: SocketAddr,
-    counts: Arc<Counts>,
-}
-
-#[derive(Default)]
-struct Counts {
-    requests: AtomicUsize,
-    open: AtomicUsize,
-    deaf: AtomicBool,
-}
-
-impl Bridge {
-    /// Calls `answer` with the connection and the number of the request; `false` closes the connection.
-    pub fn start(answer: impl Fn(&mut TcpStream, usize) -> bool + Send + Sync + 'static) -> Self {
-        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), answer)
-    }
-
-    pub fn listen(
-        listener: TcpListener,
-        answer: impl Fn(&mut TcpStream, usize) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let address = listener.local_addr().expect("bound");
-        let counts = Arc::new(Counts::default());
-        let (own, answer) = (Arc::clone(&counts), Arc::new(answer));
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (counts, answer) = (Arc::clone(&own), Arc::clone(&answer));
-                counts.open.fetch_add(1, Ordering::SeqCst);
-                thread::spawn(move || {
-                    let _ = converse(stream, &counts, &*answer);
-                    counts.open.fetch_sub(1, Ordering::SeqCst);
-                });
-            }
-        });
-        Self { address, counts }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}/colibri/stats", self.address)
-    }
-
-    /// How many requests have come.
-    pub fn requests(&self) -> usize {
-        self.counts.requests.load(Ordering::SeqCst)
-    }
-
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
-        self.counts.open.load(Ordering::SeqCst)
-    }
-}
-
-fn converse(
-    mut stream: TcpStream,
-    counts: &Counts,
-    answer: &dyn Fn(&mut TcpStream, usize) -> bool,
-) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut lines = BufReader::new(stream.try_clone()?);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if lines.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        if line == b"\r\n" && !answer(&mut stream, counts.requests.fetch_add(1, Ordering::SeqCst)) {
-            return Ok(());
-        }
-    }
-}
+use crate::support::{Exporter, FakeBridge, bare};
 
 /// A client that keeps its connection.
 pub struct Client {
@@ -131,7 +54,7 @@ impl Client {
 const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
 
 /// Starts the exporter before a bridge, on a port that the system chooses.
-pub fn exporter(bridge: &Bridge, args: &[&str]) -> Exporter {
+pub fn exporter(bridge: &FakeBridge, args: &[&str]) -> Exporter {
     let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_jitsiexporter").into());
     let mut command = bare(&binary);
     command.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]).args(args);

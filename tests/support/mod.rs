@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
+use std::io;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -32,14 +34,17 @@ pub fn json_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What a fake bridge does with a connection after an answer.
+/// What a fake bridge does with a connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     KeepAlive,
     Close,
 }
 
-/// A bridge that behaves as it is told. Ends with its value.
+/// How many request heads a fake bridge remembers.
+const REMEMBERED: usize = 1000;
+
+/// A bridge whose responses are those of a closure. It ends when it is dropped.
 pub struct FakeBridge {
     address: SocketAddr,
     state: Arc<State>,
@@ -48,62 +53,60 @@ pub struct FakeBridge {
 #[derive(Default)]
 struct State {
     hits: AtomicUsize,
-    connections: AtomicUsize,
     accepted: AtomicUsize,
     stop: AtomicBool,
-    requests: Mutex<Vec<String>>,
-    streams: Mutex<Vec<TcpStream>>,
+    requests: Mutex<VecDeque<String>>,
+    open: Mutex<HashMap<usize, TcpStream>>,
 }
 
 impl FakeBridge {
-    /// A bridge that calls `answer` with the connection and the number of the request, for each request.
-    pub fn start(answer: impl Fn(&mut TcpStream, usize) -> Then + Send + Sync + 'static) -> Self {
-        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), answer)
+    /// Calls `respond` with the connection and the number of the request, for each request.
+    pub fn start(respond: impl Fn(&mut TcpStream, usize) -> Then + Send + Sync + 'static) -> Self {
+        Self::try_start(move |stream, number| Ok(respond(stream, number)))
+    }
+
+    /// The same. An error closes the connection.
+    pub fn try_start(respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static) -> Self {
+        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), respond)
     }
 
     /// The same on a given listener.
     pub fn listen(
         listener: TcpListener,
-        answer: impl Fn(&mut TcpStream, usize) -> Then + Send + Sync + 'static,
+        respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().expect("bound");
         let state = Arc::new(State::default());
-        let answer = Arc::new(answer);
+        let respond = Arc::new(respond);
         let own = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if own.stop.load(Ordering::SeqCst) {
                     break;
                 }
-                own.accepted.fetch_add(1, Ordering::SeqCst);
-                own.connections.fetch_add(1, Ordering::SeqCst);
-                own.streams.lock().unwrap().extend(stream.try_clone());
-                let (state, answer) = (Arc::clone(&own), Arc::clone(&answer));
+                let number = own.accepted.fetch_add(1, Ordering::SeqCst);
+                own.open.lock().unwrap().extend(stream.try_clone().map(|stream| (number, stream)));
+                let (state, respond) = (Arc::clone(&own), Arc::clone(&respond));
                 thread::spawn(move || {
-                    serve(stream, &state, &*answer);
-                    state.connections.fetch_sub(1, Ordering::SeqCst);
+                    let _ = serve(&stream, &state, &*respond);
+                    state.open.lock().unwrap().remove(&number);
+                    let _ = stream.shutdown(Shutdown::Both);
                 });
             }
         });
         Self { address, state }
     }
 
-    /// A bridge that answers each request with this JSON, and keeps its connections.
+    /// A bridge that responds with this JSON to each request, and keeps its connections.
     pub fn json(body: &str) -> Self {
-        let answer = response("200 OK", "application/json", body);
-        Self::start(move |stream, _| {
-            let _ = stream.write_all(answer.as_bytes());
-            Then::KeepAlive
-        })
+        let response = response("200 OK", "application/json", body);
+        Self::try_start(move |stream, _| stream.write_all(response.as_bytes()).map(|()| Then::KeepAlive))
     }
 
     /// A bridge that sends these bytes and closes.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        Self::start(move |stream, _| {
-            let _ = stream.write_all(&bytes);
-            Then::Close
-        })
+        Self::try_start(move |stream, _| stream.write_all(&bytes).map(|()| Then::Close))
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -114,14 +117,14 @@ impl FakeBridge {
         format!("http://{}/colibri/stats", self.address)
     }
 
-    /// How many requests have come.
+    /// How many requests have arrived.
     pub fn hits(&self) -> usize {
         self.state.hits.load(Ordering::SeqCst)
     }
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.state.connections.load(Ordering::SeqCst)
+        self.state.open.lock().unwrap().len()
     }
 
     /// How many connections have been made.
@@ -129,16 +132,16 @@ impl FakeBridge {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// The heads of the requests that have come.
+    /// The heads of the last requests.
     pub fn requests(&self) -> Vec<String> {
-        self.state.requests.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().iter().cloned().collect()
     }
 }
 
 impl Drop for FakeBridge {
     fn drop(&mut self) {
         self.state.stop.store(true, Ordering::SeqCst);
-        for stream in self.state.streams.lock().unwrap().drain(..) {
+        for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // Wakes the thread that accepts.
@@ -146,27 +149,30 @@ impl Drop for FakeBridge {
     }
 }
 
-fn serve(mut stream: TcpStream, state: &State, answer: &dyn Fn(&mut TcpStream, usize) -> Then) {
-    while let Some(head) = read_head(&mut stream) {
-        state.requests.lock().unwrap().push(head);
-        let number = state.hits.fetch_add(1, Ordering::SeqCst);
-        if answer(&mut stream, number) == Then::Close {
-            let _ = stream.shutdown(Shutdown::Both);
-            return;
+fn serve(
+    stream: &TcpStream,
+    state: &State,
+    respond: &dyn Fn(&mut TcpStream, usize) -> io::Result<Then>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut lines, mut writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if lines.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
+        }
+        let mut requests = state.requests.lock().unwrap();
+        requests.push_back(head);
+        if requests.len() > REMEMBERED {
+            requests.pop_front();
+        }
+        drop(requests);
+        if respond(&mut writer, state.hits.fetch_add(1, Ordering::SeqCst))? == Then::Close {
+            return Ok(());
         }
     }
-}
-
-fn read_head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return None,
-        }
-    }
-    String::from_utf8(head).ok()
 }
 
 /// An HTTP answer with a length.
