@@ -70,7 +70,10 @@ fn exposed() -> BTreeSet<String> {
     };
     let rows =
         ROWS.iter().flat_map(|row| suffixes(row).iter().map(move |suffix| format!("{}{suffix}", row.standard.name)));
-    rows.chain(OWN.iter().map(|own| own.name.to_owned())).collect()
+    // The start time: until the catalogue has the bridge's own metrics.
+    rows.chain(OWN.iter().map(|own| own.name.to_owned()))
+        .chain(["jitsi_startup_timestamp_seconds".to_owned()])
+        .collect()
 }
 
 /// The rules in a text: the name that a recording rule writes, with the rule.
@@ -683,17 +686,19 @@ fn every_alert_says_how_bad_what_and_what_to_do() {
     let runbook = read(RUNBOOK);
     let sections: BTreeSet<_> =
         runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
-    assert_eq!(sections, alerts().into_keys().collect(), "sections of the runbook, and alerts");
+    let mut expected: BTreeSet<_> = alerts().into_keys().collect();
+    expected.insert("How the alerts treat failed scrapes".to_owned());
+    assert_eq!(sections, expected, "sections of the runbook, and alerts");
     for (name, rule) in alerts() {
         assert!(["critical", "warning", "info"].contains(&field(&rule["labels"], "severity").unwrap()), "{name}");
         let annotation = |key| field(&rule["annotations"], key).unwrap_or_else(|| panic!("{name} has no {key}"));
         assert!(!annotation("summary").is_empty(), "{name}");
         assert!(annotation("description").contains("$value"), "{name}: the description has the value");
-        assert!(annotation("description").contains("Look first"), "{name}: the description says where to look");
+        assert!(annotation("description").contains("irst check"), "{name}: the description says what to check");
         assert_eq!(annotation("runbook_url"), format!("{RUNBOOK}#{}", name.to_lowercase()));
         let section =
             runbook.split(&format!("## {name}\n")).nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-        for part in ["**Meaning.**", "**Likely causes.**", "**First commands.**"] {
+        for part in ["**Meaning.**", "**Check.**", "**Do.**"] {
             assert!(section.contains(part), "the runbook has no {part} for {name}");
         }
     }
