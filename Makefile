@@ -1,6 +1,6 @@
 # The targets are for people; what they call can be called as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc expositions e2e rules observability grafana-schema bench bench-instructions generate \
+.PHONY: help run test lint doc expositions e2e rules observability grafana-schema released bench bench-instructions generate \
 	package-tools dist image deb check-packages check-reproducible check-deploy crate fuzz coverage mutants chaos soak
 
 help: ## print the targets
@@ -40,7 +40,11 @@ observability: ## every query of the dashboards and every rule, on a real Promet
 grafana-schema: ## the dashboards against Grafana's own types; needs npm
 	python3 tests/tools/observability_schema.py
 
-bench: ## side by side with nginx, and with PEER="command with {url} and {addr}"; needs nginx and wrk
+released: ## the static binary for this machine, out of a release archive, in target/released
+	DIST=target/released deploy/dist.sh $$(uname -m)
+	tar --extract --gzip --file target/released/jitsiexporter_*.tar.gz --directory target/released --strip-components 1
+
+bench: released ## measure the released binary beside nginx and PEER="command with {url} and {addr}"; needs nginx and wrk
 	python3 benches/bench.py
 
 bench-instructions: ## instructions and allocations of a scrape, held to benches/budgets.tsv; needs valgrind
@@ -85,9 +89,8 @@ coverage: ## which lines the tests run through; needs cargo-llvm-cov
 mutants: ## break the code in every way that cargo-mutants knows: does a test fail? takes hours
 	cargo mutants -- -- --skip connections_to_the_bridge_are_kept || cargo mutants --iterate
 
-chaos: ## faults and clients that behave badly against a release build, whose memory is bounded
-	cargo build --release
-	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/release/jitsiexporter cargo test --test chaos -- --nocapture
+chaos: released ## faults and misbehaving clients against the released binary, whose memory is bounded
+	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test chaos -- --nocapture
 
-soak: ## a million scrapes with faults, of the release binary: is memory flat?
-	cargo test --release --test soak -- --ignored --nocapture
+soak: released ## a million scrapes with faults of the released binary: memory must not grow
+	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --release --test soak -- --ignored --nocapture

@@ -2,11 +2,9 @@
 """Measures the released program beside nginx as a plain reverse proxy, a glibc build and other exporters, and prints a table in
 Markdown, as it stands in docs/speed.md. Needs nginx and wrk. All traffic stays on the loopback.
 
-The program is the one in the release archive in dist/. If the archive is missing or of another commit, deploy/dist.sh makes it.
-
+    BINARY=path     the released program; `make released` unpacks it from a release archive to target/released, the default
     PEER="/path/to/exporter -videobridge-url {url} -web.listen-address {addr}"
                     another exporter; PEER2 and so on add more. The table has the ratio to PEER
-    BINARY=path     measure this program instead of the released one
     GLIBC=path      the glibc build; without it, cargo builds it. GLIBC=no leaves the column out
     ROUNDS=7        rounds; every round measures everything, so that a busy moment of the machine affects all alike
     SECONDS=1       length of one measurement
@@ -28,7 +26,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 
@@ -346,29 +343,6 @@ def nginx(executable, directory, further):
     return [executable, "-p", str(directory), "-c", str(directory / "nginx.conf")]
 
 
-def released(children, directory):
-    """The program out of the release archive for this machine."""
-    version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
-    folder = f"jitsiexporter_{version}_linux_{platform.machine()}"
-    archive = ROOT / "dist" / f"{folder}.tar.gz"
-
-    def git(*words):
-        return subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-    def unpack():
-        with tarfile.open(archive) as files:
-            files.extract(f"{folder}/jitsiexporter", directory, filter="data")
-        return directory / folder / "jitsiexporter"
-
-    commit = git("rev-parse", "HEAD")[:12]
-    if archive.exists() and not git("status", "--porcelain"):
-        binary = unpack()
-        if f"({commit})" in children.output([str(binary), "--version"]):
-            return binary
-    children.build(["deploy/dist.sh", platform.machine()])
-    return unpack()
-
-
 def glibc(children):
     """The program as cargo builds it on a system with glibc, or none."""
     given = os.environ.get("GLIBC")
@@ -474,8 +448,7 @@ def run(children, directory):
     starts, pace = setting("STARTS", 10), setting("PACED", 20)
     server = find("nginx", "nginx-light")
     wrk = find("wrk", "wrk")
-    given = os.environ.get("BINARY")
-    binary = executable(given) if given else released(children, directory)
+    binary = executable(os.environ.get("BINARY") or str(ROOT / "target" / "released" / "jitsiexporter"))
     comparison = glibc(children)
 
     documents = directory / "documents"
