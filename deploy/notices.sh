@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the licences of what is linked into the binary, which whoever passes it on has to pass on too.
+# Prints the licences of the libraries in the binary, which have to accompany it.
 #   deploy/notices.sh TARGET...
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ done | sed 's/ ([^|]*)|/|/' | LC_ALL=C sort -u | while IFS='|' read -r package l
     [ "$name" != jitsiexporter ] || continue
     folder=$(ls -d "$cargo_home"/registry/src/*/"$name-${package##* v}" | head -n 1)
     printf '\n%s\n%s (%s)\n\n' "==============================================================================" "$package" "$licence"
-    # Where MIT can be chosen, that is what is chosen.
+    # If MIT is one of several licences to choose from, MIT is chosen.
     files=
     case $licence in
         *"MIT AND"* | *"AND MIT"*) ;;

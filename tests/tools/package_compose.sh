@@ -1,16 +1,16 @@
 #!/bin/sh
-# Reads the compose files as Docker Compose does: with its own library, which holds them to the schema of the Compose
-# Specification, merges them over a stand-in for the docker-compose.yml of docker-jitsi-meet and checks that the whole makes sense.
-# Needs Go and its module proxy.
+# Reads the compose files as Docker Compose does, with its own library: validates them against the schema of the Compose
+# Specification, merges them over a stand-in for the docker-compose.yml of docker-jitsi-meet and checks the result.
+# Needs Go and its module proxy. Version 1 of the library is the one that Debian 12's Go can build.
 set -eu
 cd "$(dirname "$0")/../.."
 
-COMPOSE_GO=github.com/compose-spec/compose-go/v2@v2.9.0
+COMPOSE_GO=github.com/compose-spec/compose-go@v1.20.2
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp deploy/compose/*.yml "$work"
-# What the overrides touch of it.
+# The parts of it that the overrides change.
 cat >"$work/docker-compose.yml" <<'END'
 services:
     jvb:
@@ -29,11 +29,10 @@ cat >"$work/load/main.go" <<'END'
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 
-	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/cli"
 )
 
 func main() {
@@ -41,7 +40,7 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	project, err := options.LoadProject(context.Background())
+	project, err := cli.ProjectFromOptions(options)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -63,7 +62,7 @@ load docker-compose.yml jitsiexporter.yml >merged
 grep -q 'COLIBRI_REST_ENABLED: "true"' merged || fail "the bridge's REST API is not on"
 load docker-compose.yml jitsiexporter.yml jitsiexporter-prometheus.yml >merged
 grep -q 'targets: \["jitsiexporter:9700"\]' merged || fail "Prometheus does not scrape the exporter"
-# A check that passes everything is no check.
+# A file with an unknown key is rejected.
 sed 's/read_only: true/read_onyl: true/' jitsiexporter.yml >broken.yml
 if load docker-compose.yml broken.yml >/dev/null 2>&1; then fail "a key that does not exist passes"; fi
 if load jitsiexporter.yml jitsiexporter-prometheus.yml >/dev/null 2>&1; then fail "services without an image, a network that is not there pass"; fi

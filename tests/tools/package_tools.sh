@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what building and checking the packages needs on Debian, if it is missing; needs root where something is.
+# Installs the tools that build and check the packages, on Debian. Needs root if a Debian package is missing.
 #   tests/tools/package_tools.sh dist image deb files
-# Tools that Debian has not or has too old go below target/tools, by their registries' ordinary clients.
+# Tools that Debian lacks or has in an old version are installed in target/tools.
 set -eu
 cd "$(dirname "$0")/../.."
 
 CARGO_DEB=3.8.0
+CARGO_CYCLONEDX=0.5.9
 
 # debian COMMAND PACKAGE...: the packages, unless the command is there.
 debian() {
@@ -16,7 +17,7 @@ debian() {
     fi
 }
 
-# A Python that can make environments, which Debian has apart.
+# Debian's Python makes virtual environments only with this package.
 venv() { python3 -c 'import ensurepip' 2>/dev/null || missing="${missing:-} python3 python3-venv"; }
 
 for part in "$@"; do
@@ -35,6 +36,7 @@ for part in "$@"; do
             debian qemu-arm-static qemu-user-static
             targets="${targets:-} armv7-unknown-linux-musleabihf"
             ;;
+        sbom) command -v cargo-cyclonedx >/dev/null || [ -x target/tools/bin/cargo-cyclonedx ] || cargo_cyclonedx=yes ;;
         image)
             debian buildah buildah
             debian ip iproute2
@@ -57,9 +59,10 @@ for part in "$@"; do
             debian systemd-analyze systemd
             debian node nodejs npm
             debian nix-instantiate nix-bin
+            debian go golang-go
             venv
             ;;
-        *) echo "package_tools: \"$part\" is none of dist, arm32, image, deb, debootstrap, files" >&2; exit 2 ;;
+        *) echo "package_tools: unknown part \"$part\": use dist, arm32, image, deb, sbom, debootstrap or files" >&2; exit 2 ;;
     esac
 done
 
@@ -73,8 +76,8 @@ if [ -n "${targets:-}" ]; then
     # shellcheck disable=SC2086
     rustup --quiet target add $targets
 fi
-if [ -n "${cargo_deb:-}" ]; then
-    # Unoptimised, because it is run three times and compiled once.
-    cargo install --quiet --locked --debug --root target/tools --target-dir target/tools/build cargo-deb@$CARGO_DEB
-    rm -rf target/tools/build
-fi
+# Unoptimised, because these run rarely and compile in every fresh clone.
+tool() { cargo install --quiet --locked --debug --root target/tools --target-dir target/tools/build "$1"; }
+if [ -n "${cargo_deb:-}" ]; then tool cargo-deb@$CARGO_DEB; fi
+if [ -n "${cargo_cyclonedx:-}" ]; then tool cargo-cyclonedx@$CARGO_CYCLONEDX; fi
+rm -rf target/tools/build
