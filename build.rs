@@ -7,33 +7,42 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=JITSIEXPORTER_COMMIT");
     let version = std::env::var("CARGO_PKG_VERSION").expect("cargo sets it");
-    let version = match commit() {
-        Some(commit) => format!("{version} ({commit})"),
-        None => version,
-    };
-    println!("cargo::rustc-env=JITSIEXPORTER_VERSION={version}");
+    match revision() {
+        Some(revision) => {
+            println!("cargo::rustc-env=JITSIEXPORTER_VERSION={version} ({revision})");
+            println!("cargo::rustc-env=JITSIEXPORTER_REVISION={revision}");
+        }
+        None => println!("cargo::rustc-env=JITSIEXPORTER_VERSION={version}"),
+    }
 }
 
-/// Given by whoever builds without a repository (a container), or written into the package by `cargo publish`, or asked of git.
-fn commit() -> Option<String> {
-    if let Some(given) = std::env::var("JITSIEXPORTER_COMMIT").ok().filter(|commit| !commit.is_empty()) {
-        return Some(short(&given));
-    }
-    if let Ok(packaged) = std::fs::read_to_string(".cargo_vcs_info.json") {
-        return packaged.split('"').find(|part| part.len() == 40).map(short);
-    }
-    // A package unpacked inside some other repository must not take that one's commit.
+/// The first 12 digits of the commit, from the environment (builds without a repository, such as in a container), from what
+/// `cargo publish` put into the package, or from git.
+fn revision() -> Option<String> {
+    let given = std::env::var("JITSIEXPORTER_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let packaged = || {
+        let info = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+        info.split('"').find(|part| part.len() == 40).map(str::to_owned)
+    };
+    let commit = given.or_else(packaged).or_else(from_git)?;
+    Some(commit.chars().take(12).collect())
+}
+
+fn from_git() -> Option<String> {
+    // A package unpacked inside another repository must not take that one's commit.
     if !Path::new(".git").exists() {
         return None;
     }
-    for changed in [".git/HEAD", ".git/logs/HEAD"].into_iter().filter(|path| Path::new(path).exists()) {
-        println!("cargo::rerun-if-changed={changed}");
+    // In a worktree, `.git` is a file and these are elsewhere.
+    for path in ["HEAD", "logs/HEAD"].into_iter().filter_map(|path| git(&["rev-parse", "--git-path", path])) {
+        if Path::new(&path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
     }
-    let git = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let commit = String::from_utf8(git.stdout).ok()?;
-    git.status.success().then(|| short(commit.trim()))
+    git(&["rev-parse", "HEAD"])
 }
 
-fn short(commit: impl AsRef<str>) -> String {
-    commit.as_ref().chars().take(12).collect()
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

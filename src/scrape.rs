@@ -43,7 +43,8 @@ pub fn expose(
         Err(error) => (Families::default(), Some(error)),
     };
 
-    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    let revision = option_env!("JITSIEXPORTER_REVISION").map(|revision| ("revision", revision.to_owned()));
+    let version = [("version", env!("CARGO_PKG_VERSION").to_owned())].into_iter().chain(revision).collect();
     let of_scrape = [
         Some(Family::new(&UP, Metric::Gauge(Number::Unsigned(error.is_none().into())))),
         error.as_ref().map(|error| Family::new(&SCRAPE_ERROR, Metric::State(labels(error)))),

@@ -191,7 +191,9 @@ fn promise_4_a_newer_bridge_loses_nothing() {
 fn promise_5_the_answer_is_always_valid() {
     // A name that two statistics end in has one sample: the catalogue's, or the exporter's own, or the first of the unknown.
     // The one line of the name, in standard and in legacy names.
-    let build = concat!("jitsi_exporter_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
+    let revision = option_env!("JITSIEXPORTER_REVISION").map(|revision| format!(",revision=\"{revision}\""));
+    let labels = format!("version=\"{}\"{}", env!("CARGO_PKG_VERSION"), revision.unwrap_or_default());
+    let build = &*format!("jitsi_exporter_build_info{{{labels}}} 1");
     for (clash, standard, legacy) in [
         ("\"up\": 7", "jitsi_up 1", "jitsi_up 1"),
         ("\"exporter_build_info\": 7, \"exporter_build\": 7", build, build),

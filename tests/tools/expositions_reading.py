@@ -156,8 +156,9 @@ class Reading:
 
 
 def identity(name, labels):
-    """What tells samples apart. An upper bound is a number, however it is written."""
-    pairs = ((label, repr(float(value)) if label == "le" else value) for label, value in dict(labels).items())
+    """What tells samples apart. An upper bound is a number, however it is written; the commit of the build is left out."""
+    labels = {label: value for label, value in dict(labels).items() if (name, label) != ("jitsi_exporter_build_info", "revision")}
+    pairs = ((label, repr(float(value)) if label == "le" else value) for label, value in labels.items())
     return name, tuple(sorted(pairs))
 
 

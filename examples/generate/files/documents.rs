@@ -66,7 +66,7 @@ fn own() -> String {
     for own in OWN {
         let label = match own.name {
             "jitsi_scrape_error" => "{reason=\"…\"}",
-            "jitsi_exporter_build_info" => "{version=\"…\"}",
+            "jitsi_exporter_build_info" => "{version=\"…\", revision=\"…\"}",
             _ => "",
         };
         let only = if own.name == "jitsi_scrape_error" { " Only there when `jitsi_up` is 0." } else { "" };

@@ -24,7 +24,11 @@ pub fn files() -> Vec<File> {
         for (names, format) in variants.into_iter().take(if captured { 2 } else { 4 }) {
             let body = fs::read(root().join(&fixture)).expect("the file was just found");
             // The duration is the only sample that differs from scrape to scrape.
-            let exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
+            let mut exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
+            // The commit of the build.
+            if let Some(revision) = option_env!("JITSIEXPORTER_REVISION") {
+                exposition = exposition.replace(&format!(",revision=\"{revision}\""), "");
+            }
             let name = fixture.trim_start_matches(FIXTURES).trim_end_matches(".json");
             let names = if names == Standard { "standard" } else { "legacy" };
             let format = if format == OpenMetrics { "openmetrics" } else { "text" };
