@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc expositions e2e rules observability grafana-schema released bench bench-instructions generate \
+.PHONY: help run test lint doc expositions e2e web-config rules observability grafana-schema released bench bench-instructions generate \
 	package-tools dist image deb sbom check-packages check-reproducible check-deploy crate fuzz coverage mutants chaos soak
 
 help: ## print this list
@@ -27,6 +27,10 @@ expositions: ## check golden files and program with promtool, the official Pytho
 e2e: ## let a real Prometheus scrape a fleet of exporters
 	cargo build
 	python3 tests/tools/e2e.py --binary target/debug/jitsiexporter
+
+web-config: ## compare with node_exporter who gets in with one web configuration
+	cargo build
+	python3 tests/tools/web_config.py
 
 rules: ## test alert and recording rules with promtool
 	promtool check config deploy/prometheus/prometheus.yml

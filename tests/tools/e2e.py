@@ -5,6 +5,9 @@ One exporter in either naming stands in front of each report of fixtures/ (which
 bridge that is not there, and one in front of a bridge that accepts and is silent. The scrape configuration is that of the
 README: the first ```yaml block with `job_name: jitsi`. Only its targets are replaced, and its interval is made short (with it, its timeout).
 
+One more exporter has a web configuration: TLS, client certificates and a password. Jobs with `tls_config` and `basic_auth` scrape
+it, one as it should be and others that have to be refused.
+
 Then, for every exporter: `up` is 1; every sample that the report calls for is stored with its value, and no other; type, unit
 and help are as the catalogue says; without a report `jitsi_up` is 0, with the right reason. What a report calls for is an
 independent reading of it (expositions_reading.py).
@@ -43,6 +46,7 @@ sys.dont_write_bytecode = True
 
 import expositions
 import expositions_reading as reading
+import web_config
 
 ROOT = expositions.ROOT
 README = ROOT / "README.md"
@@ -143,7 +147,63 @@ def start_fleet(binary, stack):
         for name, url, expected in bridge:
             address = stack.enter_context(expositions.exporter(binary, url, naming))
             fleet.append(Exporter(name, naming, address, expected))
-    return fleet
+    return fleet, bridges.url_of(max(reports))
+
+
+class Locked:
+    """An exporter with TLS, client certificates and a password, and the jobs that scrape it."""
+
+    # Name, whether a client certificate is sent, the password, and what the server says of a job that is refused.
+    JOBS = [
+        ("locked", True, "secret", ""),
+        ("locked-password", True, "wrong", "401"),
+        ("locked-certificate", False, "secret", "tls: "),
+        ("locked-authority", True, "secret", "certificate signed by unknown authority"),
+    ]
+
+    def __init__(self, binary, url, stack):
+        self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="e2e-")))
+        web_config.Certificates(self.folder)
+        user = web_config.run("htpasswd", "-nbBC", "10", "prometheus", "secret").strip().replace(":", ": ", 1)
+        config = f"{web_config.TLS}{web_config.CA}  client_auth_type: RequireAndVerifyClientCert\nbasic_auth_users:\n  {user}\n"
+        (self.folder / "web.yml").write_text(config)
+        web = "--web-config-file", str(self.folder / "web.yml")
+        url = stack.enter_context(expositions.exporter(binary, url, "standard", *web))
+        self.address = urllib.parse.urlsplit(url).netloc
+
+    def jobs(self):
+        text = ""
+        for name, certificate, password, _ in self.JOBS:
+            ca = "other" if name == "locked-authority" else "root"
+            text += f"- job_name: {name}\n  scrape_interval: 1s\n  scheme: https\n  basic_auth: {{username: prometheus, password: {password}}}\n"
+            text += f"  tls_config:\n    ca_file: {self.folder}/{ca}.pem\n    server_name: localhost\n"
+            if certificate:
+                text += f"    cert_file: {self.folder}/client.pem\n    key_file: {self.folder}/client.key\n"
+            text += f"  static_configs: [{{targets: ['{self.address}']}}]\n"
+        return text
+
+    def check(self, server, until):
+        """What is wrong with the jobs."""
+        wrong = []
+        for name, _, _, refusal in self.JOBS:
+            while True:
+                target = next((t for t in server.get("targets", state="active")["activeTargets"] if t["labels"]["job"] == name), None)
+                if target and target["health"] != "unknown":
+                    break
+                if time.monotonic() > until:
+                    raise Failure(f"{name} is not scraped")
+                time.sleep(0.2)
+            said = target["lastError"]
+            if (refusal == "") != (said == "") or refusal not in said:
+                wrong.append(f"job {name}: expected {refusal or 'no error'!r}, the server says {said!r}")
+        while not wrong:
+            up = server.get("query", query='jitsi_up{job="locked"}')["result"]
+            if [sample["value"][1] for sample in up] == ["1"]:
+                break
+            if time.monotonic() > until:
+                wrong.append(f"jitsi_up of the job locked is {up}")
+            time.sleep(0.2)
+        return wrong
 
 
 # ---------------------------------------------------------------------------------------------------------------------------
@@ -163,8 +223,8 @@ def job_in(text):
     return re.search(rf"""^( *)- job_name: *["']?{JOB}["']? *(?:#.*)?$""", text, re.M)
 
 
-def configuration(block, targets, protocol):
-    """The block with our targets in its job, a short interval and, if need be, one format only."""
+def configuration(block, targets, protocol, more):
+    """The block with our targets in its job, a short interval and, if need be, one format only; and with more jobs."""
     if not re.search(r"^scrape_configs:", block, re.M):
         block = "scrape_configs:\n" + textwrap.indent(block, "  ")
     job = job_in(block)
@@ -182,7 +242,7 @@ def configuration(block, targets, protocol):
     added = "".join(f"{indent}  {name}: {value}\n" for name, value in settings.items())
     # Other jobs in the same block are the business of other exporters.
     before, after = (re.sub(lists, "targets: []", text) for text in (before, after))
-    return f"{before}{head}\n{added}{rest}{after}"
+    return f"{before}{textwrap.indent(more, indent)}{head}\n{added}{rest}{after}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------------
@@ -244,7 +304,8 @@ class Server:
 
     def targets(self):
         """By address."""
-        return {t["discoveredLabels"]["__address__"]: t for t in self.get("targets", state="active")["activeTargets"]}
+        targets = self.get("targets", state="active")["activeTargets"]
+        return {t["discoveredLabels"]["__address__"]: t for t in targets if t["labels"]["job"] == JOB}
 
     def wait_for_scrapes(self, fleet, until):
         """The targets by address, when each of the fleet has been scraped."""
@@ -362,14 +423,15 @@ def check_metadata(entries, exporter, form, wrong, count):
                 wrong(f"the help of {name} should end with {family.help_ends()}: {entry['help']}")
 
 
-def run(binary, block, fleet, protocol, form):
+def run(binary, block, fleet, locked, protocol, form):
     """One server, from start to end. Says what it found."""
     start = time.monotonic()
-    config = configuration(block, [exporter.address for exporter in fleet], protocol)
+    config = configuration(block, [exporter.address for exporter in fleet], protocol, locked.jobs())
     with Server(binary, config) as server:
         server.wait_for_address()
         version = server.get("status/buildinfo")["version"] or "of unknown version"
         problems, count = check(server, fleet, form)
+        problems += locked.check(server, time.monotonic() + PATIENCE)
         if problems:
             problems.append("the end of the server's log:\n" + textwrap.indent(server.log()[-1000:], "    "))
     print(
@@ -399,12 +461,13 @@ def main():
         block = recommended()
         with contextlib.ExitStack() as stack:
             signal.alarm(LIMIT)
-            fleet = start_fleet(options.binary, stack)
-            problems += run(options.prometheus, block, fleet, None, PROTOCOLS[None])
+            fleet, url = start_fleet(options.binary, stack)
+            locked = Locked(options.binary, url, stack)
+            problems += run(options.prometheus, block, fleet, locked, None, PROTOCOLS[None])
             second = os.environ.get("PROMETHEUS")
             for protocol, form in PROTOCOLS.items() if second else []:
                 signal.alarm(LIMIT)
-                problems += run(second, block, fleet, protocol, form)
+                problems += run(second, block, fleet, locked, protocol, form)
         signal.alarm(0)
     except Failure as failure:
         print(f"e2e: {failure}", file=sys.stderr)

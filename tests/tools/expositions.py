@@ -499,16 +499,16 @@ def arguments(url, naming):
 
 
 @contextlib.contextmanager
-def exporter(binary, url, naming):
-    """A running exporter; gives the address of its metrics."""
-    command = [binary, *arguments(url, naming), "--listen-address", "127.0.0.1:0"]
+def exporter(binary, url, naming, *more):
+    """A running exporter with more arguments; gives the address of its metrics."""
+    command = [binary, *arguments(url, naming), "--listen-address", "127.0.0.1:0", *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     # What it says later is read and dropped, so that it never waits for a reader.
     drain = threading.Thread(target=lambda: collections.deque(process.stderr, maxlen=0), daemon=True)
     try:
         first = process.stderr.readline()
         drain.start()
-        address = re.search(r"listens on (http://127\.0\.0\.1:\d+/metrics)", first)
+        address = re.search(r"listens on (https?://127\.0\.0\.1:\d+/metrics)", first)
         if not address:
             sys.exit(f"{binary} does not say where it listens: {first}")
         yield address.group(1)
