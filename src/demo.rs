@@ -1,240 +1,411 @@
-//! A bridge to look at, for `--demo`: a report that follows the course of a day.
+//! A simulated bridge for `--demo`: its reports follow the course of a day.
 //!
-//! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. What it says is a function
-//! of the time and of nothing else, so two looks at one moment see the same, and its counters only grow. It has every key of a
-//! current bridge (a test holds it to the catalogue).
+//! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on the
+//! time, so two looks at one moment see the same, and counters only grow. The bridge has every statistic of a current one, and
+//! in `/colibri/stats` also the distributions that bridges sent there until 2024, so that every panel of the dashboards has data.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::catalogue::{ROWS, Row, Source};
 use crate::http::{Handler, Request, Response};
+use crate::report::date_time;
 
-/// The sample bridge.
+/// The simulated bridge.
 #[derive(Debug)]
 pub struct Demo;
 
 impl Handler for Demo {
     fn respond(&self, request: &Request) -> Response {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         match request.path() {
-            "/colibri/stats" => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Response::ok("application/json", report(now.as_secs_f64()))
-            }
-            _ => Response::text(404, "this is the sample bridge of jitsiexporter --demo; it has /colibri/stats"),
+            "/colibri/stats" => Response::ok("application/json", stats(now)),
+            "/metrics" => Response::ok("application/json", native(now)),
+            _ => Response::text(404, "the simulated bridge of jitsiexporter --demo has /colibri/stats and /metrics"),
         }
     }
 }
 
-const DAY: f64 = 86_400.0;
-
-/// Since when the sample bridge has been running, in Unix time: Monday, 1 January 2024.
-const STARTED: f64 = 1_704_067_200.0;
-
-/// The report of the moment `now`, in Unix time: the JSON that a bridge of release 2.3-312 would send.
+/// The answer of `/colibri/stats` at a time since 1970.
 #[must_use]
-#[expect(clippy::too_many_lines, reason = "most of it is two tables")]
-pub fn report(now: f64) -> String {
-    let uptime = (now - STARTED).max(0.0);
-    // What has gone through the bridge since it started: an endpoint, for a second, is the measure of everything.
-    let endpoint_seconds = endpoint_seconds(uptime);
-    let endpoints = endpoints(now);
-    let local = whole(endpoints * 0.8);
-    let conferences = whole(endpoints / 3.5 + 0.999);
-    let video = whole(local * 0.6);
-    let audio = whole(local * 0.3 + 0.999);
-    // Quality suffers a little when it is crowded, and a little at random.
-    let crowd = endpoints / PEAK;
-    let unrest = 1.0 + 0.3 * wave(now / 470.0) + 0.2 * wave(now / 97.0);
-    let loss = (0.002 + 0.006 * crowd * crowd) * unrest;
-    let download = local * 620.0 * unrest.sqrt();
-    let upload = video * 1_850.0 * unrest.sqrt();
+pub fn stats(now: Duration) -> String {
+    report(now, |row| row.stats)
+}
 
-    let mut json = String::from("{");
-    let mut say = |key: &str, value: f64| {
-        let _ = write!(json, "\"{key}\":{value},");
-    };
-    for (key, value) in [
-        ("conferences", conferences),
-        ("endpoints", endpoints),
-        ("participants", endpoints),
-        ("local_endpoints", local),
-        ("octo_endpoints", endpoints - local),
-        ("octo_conferences", whole(conferences * 0.4)),
-        ("visitors", whole(endpoints * 0.1)),
-        ("largest_conference", whole(endpoints * 0.2 + 0.999)),
-        ("inactive_conferences", whole(conferences * 0.15)),
-        ("p2p_conferences", whole(conferences * 0.1)),
-        ("inactive_endpoints", whole(endpoints * 0.08)),
-        ("local_active_endpoints", whole(local * 0.92)),
-        ("receive_only_endpoints", whole(local * 0.2)),
-        ("endpoints_sending_audio", audio),
-        ("endpoints_sending_video", video),
-        ("endpoints_with_high_outgoing_loss", whole(local * loss * 4.0)),
-        ("endpoints_with_suspended_sources", whole(local * 0.03 * unrest)),
-        ("num_eps_oversending", whole(local * 0.02 * unrest)),
-        ("threads", 60.0 + whole(endpoints * 0.3)),
-        ("muc_clients_configured", 1.0),
-        ("muc_clients_connected", 1.0),
-        ("mucs_configured", 1.0),
-        ("mucs_joined", 1.0),
-        ("tcc_unmatched_feedback", whole(local * 0.5)),
-        ("bit_rate_download", whole(download)),
-        ("bit_rate_upload", whole(upload)),
-        ("packet_rate_download", whole(download / 8.0)),
-        ("packet_rate_upload", whole(upload / 8.0)),
-        ("octo_receive_bitrate", whole(download * 250.0)),
-        ("octo_send_bitrate", whole(download * 300.0)),
-        ("octo_receive_packet_rate", whole(download / 32.0)),
-        ("octo_send_packet_rate", whole(download / 26.0)),
-        ("incoming_loss", loss * 0.7),
-        ("outgoing_loss", loss * 1.4),
-        ("overall_loss", loss),
-        ("rtt_aggregate", 38.0 + 22.0 * crowd + 6.0 * (unrest - 1.0)),
-        ("stress_level", 0.03 + 0.75 * crowd * unrest.sqrt()),
-        ("average_participant_stress", 0.01),
-    ] {
-        say(key, value);
+/// The answer of the bridge's own `/metrics`, as JSON, at a time since 1970.
+#[must_use]
+pub fn native(now: Duration) -> String {
+    report(now, |row| row.native)
+}
+
+/// The statistics that have a key in this source, each in the unit of the source.
+fn report(now: Duration, source: fn(&Row) -> Option<Source>) -> String {
+    let moment = Moment::at(now);
+    let mut members = BTreeMap::new();
+    for row in ROWS {
+        let primary = row.primary();
+        let (Some(Source { key, unit }), Some(value)) = (source(row), moment.value(primary.key)) else { continue };
+        let text = match value {
+            Value::Number(number) => {
+                let ((times, over), (over_again, times_again)) = (primary.unit.ratio(), unit.ratio());
+                (number * f64::from(times * times_again) / f64::from(over * over_again)).to_string()
+            }
+            Value::Flag(flag) => flag.to_string(),
+            Value::Text(text) => format!("\"{text}\""),
+            Value::Distribution(distribution) if key == primary.key => distribution.as_in_stats(),
+            Value::Distribution(distribution) => distribution.as_buckets(),
+        };
+        members.insert(key, text);
     }
-    // How much of each thing comes with an hour of an endpoint's time.
-    for (key, per_hour) in [
-        ("total_conferences_created", 0.5),
-        ("total_conferences_completed", 0.499),
-        ("total_conference_seconds", 1_028.0),
-        ("total_participants", 1.9),
-        ("total_visitors", 0.19),
-        ("total_relays", 0.05),
-        ("total_ice_succeeded", 1.88),
-        ("total_ice_succeeded_relayed", 0.11),
-        ("total_ice_failed", 0.011),
-        ("endpoints_ice_failed", 0.01),
-        ("relays_ice_failed", 0.0005),
-        ("dtls_failed_endpoints", 0.003),
-        ("dtls_failed_relays", 0.0001),
-        ("endpoints_disconnected", 0.21),
-        ("endpoints_reconnected", 0.18),
-        ("endpoints_with_spurious_remb", 0.002),
-        ("num_eps_no_msg_transport_after_delay", 0.004),
-        ("num_relays_no_msg_transport_after_delay", 0.0002),
-        ("total_dominant_speaker_changes", 14.0),
-        ("preemptive_kfr_sent", 9.0),
-        ("preemptive_kfr_suppressed", 2.5),
-        ("total_keyframes_received", 41.0),
-        ("total_layering_changes_received", 17.0),
-        ("total_video_stream_milliseconds_received", 2_160_000.0),
-        ("total_bytes_received", 223_000_000.0),
-        ("total_bytes_sent", 400_000_000.0),
-        ("total_packets_received", 223_000.0),
-        ("total_packets_sent", 400_000.0),
-        ("total_bytes_received_octo", 90_000_000.0),
-        ("total_bytes_sent_octo", 108_000_000.0),
-        ("total_packets_received_octo", 90_000.0),
-        ("total_packets_sent_octo", 108_000.0),
-        ("total_colibri_web_socket_messages_received", 60.0),
-        ("total_colibri_web_socket_messages_sent", 140.0),
-        ("total_data_channel_messages_received", 0.0),
-        ("total_data_channel_messages_sent", 0.0),
-    ] {
-        say(key, whole(endpoint_seconds / 3600.0 * per_hour));
+    let members: Vec<_> = members.into_iter().map(|(key, text)| format!("\"{key}\":{text}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// The value of a statistic.
+enum Value {
+    Number(f64),
+    Flag(bool),
+    Text(String),
+    Distribution(Distribution),
+}
+
+struct Distribution {
+    /// The upper bounds of the buckets, but for the last, which has none.
+    bounds: Vec<u32>,
+    /// The number of observations in each bucket, the last one included.
+    counts: Vec<u64>,
+    sum: u64,
+}
+
+impl Distribution {
+    /// The form of `/colibri/stats`: an array, or if the buckets are not one for each number, the object of 2021.
+    fn as_in_stats(&self) -> String {
+        if self.bounds.iter().copied().eq(0..LAST_SIZE) {
+            return format!("{:?}", self.counts);
+        }
+        let mut buckets = String::new();
+        for (bound, count) in self.bounds.iter().zip(&self.counts) {
+            let _ = write!(buckets, "\"<= {bound}\":{count},");
+        }
+        if let (Some(bound), Some(count)) = (self.bounds.last(), self.counts.last()) {
+            let _ = write!(buckets, "\"> {bound}\":{count}");
+        }
+        let count: u64 = self.counts.iter().sum();
+        format!("{{\"total_value\":{},\"total_count\":{count},\"buckets\":{{{buckets}}}}}", self.sum)
     }
-    let _ = write!(
-        json,
-        "\"healthy\":true,\"drain\":false,\"graceful_shutdown\":false,\"shutting_down\":false,\
-         \"current_timestamp\":\"{}\",\"region\":\"demo\",\"relay_id\":\"demo-bridge\",\"release\":\"1\",\
-         \"version\":\"2.3.312-demo\"}}",
-        date_time(now)
-    );
-    json
+
+    /// The form of the bridge's own metrics.
+    fn as_buckets(&self) -> String {
+        let bounds = self.bounds.iter().map(|bound| format!("{bound}.0")).chain(["+Inf".to_owned()]);
+        let mut cumulative = 0;
+        let mut buckets = String::new();
+        for (bound, count) in bounds.zip(&self.counts) {
+            cumulative += count;
+            let _ = write!(buckets, "\"bucket_le_{bound}\":{cumulative}.0,");
+        }
+        format!("{{{buckets}\"count\":{cumulative}.0,\"sum\":{}.0,\"created\":{STARTED}.0}}", self.sum)
+    }
 }
 
-/// How many endpoints there are at the busiest moment.
-const PEAK: f64 = 120.0;
+/// Since when the simulated bridge has been running: Monday, 2 November 2026, in seconds since 1970.
+const STARTED: u32 = 1_793_577_600;
 
-/// Few at four in the morning, most at four in the afternoon (UTC), and some that come and go within minutes.
-fn endpoints(now: f64) -> f64 {
-    let ripple = 1.0 + 0.08 * wave(now / 1_800.0) + 0.05 * wave(now / 420.0);
-    whole(PEAK / 1.13 * day_curve(now) * ripple).max(1.0)
+/// How many endpoints there are at each hour of a working day, in UTC.
+const DAY: [u8; 24] = [9, 7, 6, 6, 7, 10, 18, 40, 78, 104, 112, 108, 92, 96, 110, 116, 108, 86, 64, 52, 44, 34, 22, 14];
+
+/// How busy the days of a week are, from Monday on.
+const WEEK: [f64; 7] = [0.95, 1.0, 1.0, 0.97, 0.85, 0.35, 0.3];
+
+/// The sizes of conferences, one after the other until all endpoints have one.
+const SIZES: [u32; 13] = [3, 5, 2, 8, 4, 2, 3, 12, 2, 6, 25, 3, 4];
+
+/// The most endpoints that [`DAY`] has, and so a measure of how crowded the bridge is.
+const CROWD: f64 = 116.0;
+
+/// The size from which on the bridge does not tell conferences apart.
+const LAST_SIZE: u32 = 21;
+
+/// How many endpoints there are at a whole hour since the start.
+fn endpoints_at(hour: u64) -> f64 {
+    let (day, hour) = (hour / 24 % 7, hour % 24);
+    f64::from(DAY[usize::try_from(hour).unwrap_or_default()]) * WEEK[usize::try_from(day).unwrap_or_default()]
 }
 
-/// From 0.05 to 1, in the course of a day.
-fn day_curve(now: f64) -> f64 {
-    0.525 + 0.475 * wave((now / DAY) - MORNING)
-}
-
-/// The part of a day at which the day curve is halfway up.
-const MORNING: f64 = 10.0 / 24.0;
-
-/// The area under the day curve since the bridge started. An integral in closed form never goes back, whatever is asked when.
-fn endpoint_seconds(uptime: f64) -> f64 {
-    let area = |t: f64| 0.525 * t + 0.475 * DAY * area_of_wave((t / DAY) - MORNING);
-    PEAK / 1.13 * (area(uptime) - area(0.0))
-}
-
-/// Like a sine of period 1, of two parabolas: the sine itself would pull in a mathematical library of 300 KB of memory, for a
-/// demonstration.
+/// Like a sine of period 1, made of parabolas, so that its digits are the same on every platform.
 fn wave(phase: f64) -> f64 {
-    let phase = phase - whole(phase);
+    let phase = phase.fract();
     if phase < 0.5 { 16.0 * phase * (0.5 - phase) } else { -16.0 * (phase - 0.5) * (1.0 - phase) }
 }
 
-/// The area under the wave from 0 to `phase`. Each half of it has a third, and the halves cancel out.
-fn area_of_wave(phase: f64) -> f64 {
-    let phase = phase - whole(phase);
-    let area = |p: f64| 4.0 * p * p - 16.0 / 3.0 * p * p * p;
-    if phase < 0.5 { area(phase) } else { area(0.5) - area(phase - 0.5) }
+/// A conference of the simulation.
+struct Conference {
+    size: u32,
+    audio: u32,
+    video: u32,
 }
 
-/// The largest whole number below.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "far from the ends of 53 bits")]
-fn whole(number: f64) -> f64 {
-    let truncated = number as i64 as f64;
-    if truncated > number { truncated - 1.0 } else { truncated }
+/// The simulation at one moment.
+struct Moment {
+    now: Duration,
+    /// How long all endpoints together have been there since the start, in hours.
+    endpoint_hours: f64,
+    conferences: Vec<Conference>,
+    endpoints: f64,
+    /// Endpoints that are connected to another bridge.
+    relayed: f64,
+    /// Around 1: everything that is measured goes up and down within minutes.
+    unrest: f64,
 }
 
-/// The format of a bridge: `yyyy-MM-dd HH:mm:ss.SSS`, in UTC.
-fn date_time(now: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, reason = "the present is far from the end of 64 bits")]
-    let milliseconds = (now * 1000.0) as i64;
-    let (days, of_day) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
-    // Years begin in March here, so that the leap day is the last of them; see RFC 3339, appendix B, for the idea.
-    let since_march_0000 = days + 719_468;
-    let era = since_march_0000.div_euclid(146_097);
-    let day_of_era = since_march_0000.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, millisecond) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millisecond:03}")
-}
+impl Moment {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "hours and endpoints are small and not negative"
+    )]
+    fn at(now: Duration) -> Self {
+        let seconds = now.as_secs_f64();
+        let hours = (seconds - f64::from(STARTED)).max(0.0) / 3600.0;
+        let (hour, part) = (hours as u64, hours.fract());
+        // Between two hours, the number changes evenly.
+        let from = endpoints_at(hour);
+        let present = from + (endpoints_at(hour + 1) - from) * part;
+        let during = |hours: std::ops::Range<u64>| -> f64 {
+            hours.map(|hour| f64::midpoint(endpoints_at(hour), endpoints_at(hour + 1))).sum()
+        };
+        let (weeks, hour_of_week) = (hour / 168, hour % 168);
+        let endpoint_hours =
+            f64::from(weeks as u32) * during(0..168) + during(0..hour_of_week) + f64::midpoint(from, present) * part;
 
-#[cfg(test)]
-mod tests {
-    use super::date_time;
-
-    #[test]
-    fn days_at_the_edges_of_months_years_and_centuries() {
-        for (now, text) in [
-            (0.0, "1970-01-01 00:00:00.000"),
-            (68_169_600.0, "1972-02-29 00:00:00.000"),
-            (946_598_400.0, "1999-12-31 00:00:00.000"),
-            (951_696_000.0, "2000-02-28 00:00:00.000"),
-            (951_782_400.0, "2000-02-29 00:00:00.000"),
-            (951_868_800.0, "2000-03-01 00:00:00.000"),
-            (1_830_211_200.0, "2027-12-31 00:00:00.000"),
-            (1_835_395_200.0, "2028-02-29 00:00:00.000"),
-            (1_835_481_600.0, "2028-03-01 00:00:00.000"),
-            (4_102_358_400.0, "2099-12-31 00:00:00.000"),
-            (4_107_456_000.0, "2100-02-28 00:00:00.000"),
-            (4_107_542_400.0, "2100-03-01 00:00:00.000"),
-            (13_569_379_200.0, "2399-12-31 00:00:00.000"),
-            (13_574_563_200.0, "2400-02-29 00:00:00.000"),
-            (13_574_649_600.0, "2400-03-01 00:00:00.000"),
-            (1_709_251_199.25, "2024-02-29 23:59:59.250"),
-        ] {
-            assert_eq!(date_time(now), text);
+        let ripple = 1.0 + 0.08 * wave(seconds / 1800.0) + 0.05 * wave(seconds / 420.0);
+        let endpoints = (present * ripple).max(1.0) as u32;
+        let mut left = endpoints;
+        let mut sizes = Vec::new();
+        while left > 0 {
+            sizes.push(SIZES[sizes.len() % SIZES.len()].min(left));
+            left -= sizes[sizes.len() - 1];
+        }
+        let conference = |(number, size): (usize, u32)| {
+            // Some conferences of two talk to each other directly.
+            let is_p2p = size == 2 && number % 5 == 2;
+            let (audio, video) = if is_p2p { (0, 0) } else { (1 + size / 6, size.min(2 + size / 2)) };
+            Conference { size, audio, video }
+        };
+        let conferences: Vec<_> = sizes.into_iter().enumerate().map(conference).collect();
+        Self {
+            now,
+            endpoint_hours,
+            endpoints: f64::from(endpoints),
+            // One in each conference that spans several bridges.
+            relayed: conferences.iter().map(|conference| u32::from(conference.size > 3)).sum::<u32>().into(),
+            conferences,
+            unrest: 1.0 + 0.3 * wave(seconds / 470.0) + 0.2 * wave(seconds / 97.0),
         }
     }
+
+    /// The number of conferences for which something holds.
+    fn count(&self, holds: impl Fn(&Conference) -> bool) -> f64 {
+        self.sum(|conference| holds(conference).into())
+    }
+
+    /// The sum of something over all conferences.
+    fn sum(&self, of: impl Fn(&Conference) -> u32) -> f64 {
+        self.conferences.iter().map(of).sum::<u32>().into()
+    }
+
+    /// The conferences by something, as the bridge counts them.
+    fn distribution(&self, of: impl Fn(&Conference) -> u32) -> Value {
+        let mut counts = vec![0; LAST_SIZE as usize + 1];
+        for conference in &self.conferences {
+            counts[of(conference).min(LAST_SIZE) as usize] += 1;
+        }
+        let sum = self.conferences.iter().map(|conference| u64::from(of(conference))).sum();
+        Value::Distribution(Distribution { bounds: (0..LAST_SIZE).collect(), counts, sum })
+    }
+
+    /// What has happened since the start, if it happens so often in an hour of an endpoint.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "far from 2^53 and not negative")]
+    fn total(&self, per_hour: f64) -> u64 {
+        (self.endpoint_hours * per_hour) as u64
+    }
+
+    /// The value of a statistic, by its key in `/colibri/stats`, or if it has none there, in the bridge's own metrics.
+    fn value(&self, key: &str) -> Option<Value> {
+        if let Some((_, per_hour)) = PER_ENDPOINT_HOUR.iter().find(|(own, _)| *own == key) {
+            return Some(Value::Number((self.endpoint_hours * per_hour).floor()));
+        }
+        let seconds = self.now.as_secs_f64();
+        let (endpoints, unrest) = (self.endpoints, self.unrest);
+        let local = endpoints - self.relayed;
+        // Quality suffers when the bridge is crowded.
+        let crowd = endpoints / CROWD;
+        let loss = (0.002 + 0.006 * crowd * crowd) * unrest;
+        // In kilobits per second.
+        let download = ((self.sum(|conference| conference.audio) * 38.0
+            + self.sum(|conference| conference.video) * 820.0)
+            * unrest.sqrt())
+        .floor();
+        let upload = (self.sum(|conference| conference.size * conference.video.min(5)) * 310.0 * unrest.sqrt()).floor();
+        Some(match key {
+            "version" => Value::Text("2.3.312-demo".to_owned()),
+            "release" => Value::Text("1".to_owned()),
+            "region" => Value::Text("demo".to_owned()),
+            "relay_id" => Value::Text("demo-bridge".to_owned()),
+            "current_timestamp" => Value::Text(date_time(UNIX_EPOCH + self.now)),
+            "healthy" => Value::Flag(true),
+            "drain" | "graceful_shutdown" | "shutting_down" => Value::Flag(false),
+            "conference_sizes" => self.distribution(|conference| conference.size),
+            "conferences_by_audio_senders" => self.distribution(|conference| conference.audio),
+            "conferences_by_video_senders" => self.distribution(|conference| conference.video),
+            "tossedPacketsEnergy" => {
+                // Discarded audio is mostly quiet.
+                let counts: Vec<_> = ENERGY.iter().map(|(_, per_hour)| self.total(*per_hour)).chain([0]).collect();
+                let sum = ENERGY.iter().zip(&counts).map(|((bound, _), count)| u64::from(*bound) * count).sum();
+                Value::Distribution(Distribution { bounds: ENERGY.map(|(bound, _)| bound).to_vec(), counts, sum })
+            }
+            _ => Value::Number(match key {
+                "stress_level" => 0.03 + 0.75 * crowd * unrest.sqrt(),
+                "average_participant_stress" => 0.01,
+                "startup_time" => f64::from(STARTED) * 1000.0,
+                "threads" => 60.0 + (endpoints * 0.3).floor(),
+                "jvm_heap_used" => {
+                    6e8 + (((seconds - f64::from(STARTED)) / 41.0).fract().abs() * 9e8 * (0.2 + crowd)).floor()
+                }
+                "jvm_heap_committed" => 2_147_483_648.0,
+                "jvm_gc_count" => ((seconds - f64::from(STARTED)).max(0.0) / 41.0).floor(),
+                "jvm_gc_time" => ((seconds - f64::from(STARTED)).max(0.0) / 41.0).floor() * 19.0,
+                "jvm_open_fd_count" => 214.0 + local,
+                "cpu_steal" => 0.004 * unrest,
+                "conferences" => self.count(|_| true),
+                "largest_conference" => {
+                    self.conferences.iter().map(|conference| f64::from(conference.size)).fold(0.0, f64::max)
+                }
+                "inactive_conferences" => self.count(|conference| conference.audio + conference.video == 0),
+                "p2p_conferences" => {
+                    self.count(|conference| conference.audio + conference.video == 0 && conference.size == 2)
+                }
+                "octo_conferences" => self.count(|conference| conference.size > 3),
+                "endpoints" | "participants" => endpoints,
+                "local_endpoints" => local,
+                "octo_endpoints" => self.relayed,
+                "visitors" => (endpoints * 0.1).floor(),
+                "inactive_endpoints" => endpoints - self.sum_of_active(),
+                "local_active_endpoints" => self.sum_of_active() - self.relayed,
+                "receive_only_endpoints" => {
+                    (self.sum_of_active() - self.relayed - self.sum(|conference| conference.video)).max(0.0)
+                }
+                "endpoints_sending_audio" => self.sum(|conference| conference.audio),
+                "endpoints_sending_video" => self.sum(|conference| conference.video),
+                "endpoints_with_high_outgoing_loss" => (local * loss * 4.0).floor(),
+                "endpoints_with_suspended_sources" => (local * 0.03 * unrest).floor(),
+                "num_eps_oversending" => (local * 0.02 * unrest).floor(),
+                "tcc_unmatched_feedback" => (local * 0.5).floor(),
+                "muc_clients_configured" | "muc_clients_connected" | "mucs_configured" | "mucs_joined" => 1.0,
+                "incoming_loss" => loss * 0.7,
+                "outgoing_loss" => loss * 1.4,
+                "overall_loss" => loss,
+                "rtt_aggregate" => 38.0 + 22.0 * crowd + 6.0 * (unrest - 1.0),
+                "bit_rate_download" => download,
+                "bit_rate_upload" => upload,
+                "packet_rate_download" => (download / 7.0).floor(),
+                "packet_rate_upload" => (upload / 7.5).floor(),
+                "octo_receive_bitrate" => (self.relayed * 1_900_000.0 * unrest.sqrt()).floor(),
+                "octo_send_bitrate" => (self.relayed * 2_300_000.0 * unrest.sqrt()).floor(),
+                "octo_receive_packet_rate" => (self.relayed * 240.0 * unrest.sqrt()).floor(),
+                "octo_send_packet_rate" => (self.relayed * 290.0 * unrest.sqrt()).floor(),
+                _ => return None,
+            }),
+        })
+    }
+
+    /// The number of endpoints in active conferences.
+    fn sum_of_active(&self) -> f64 {
+        self.sum(|conference| if conference.audio + conference.video == 0 { 0 } else { conference.size })
+    }
 }
+
+/// How often things happen in an hour of an endpoint.
+const PER_ENDPOINT_HOUR: &[(&str, f64)] = &[
+    ("total_conferences_created", 0.5),
+    ("total_conferences_completed", 0.499),
+    ("total_conference_seconds", 1_028.0),
+    ("total_dominant_speaker_changes", 14.0),
+    ("total_participants", 1.9),
+    ("total_visitors", 0.19),
+    ("total_relays", 0.05),
+    ("endpoints_disconnected", 0.21),
+    ("endpoints_reconnected", 0.18),
+    ("endpoints_with_spurious_remb", 0.002),
+    ("total_ice_succeeded", 1.88),
+    ("total_ice_succeeded_relayed", 0.11),
+    ("total_ice_failed", 0.011),
+    ("endpoints_ice_failed", 0.01),
+    ("relays_ice_failed", 0.0005),
+    ("ice_restarts_started_total", 0.04),
+    ("ice_restarts_succeeded_total", 0.036),
+    ("ice_restarts_failed_total", 0.002),
+    ("ice_restarts_superseded_total", 0.001),
+    ("ice_restarts_rejected_total", 0.0),
+    ("ice_restarts_not_established_total", 0.0005),
+    ("ice_restarts_agent_creation_failed_total", 0.0),
+    ("dtls_failed_endpoints", 0.003),
+    ("dtls_failed_relays", 0.0001),
+    ("num_eps_no_msg_transport_after_delay", 0.004),
+    ("num_relays_no_msg_transport_after_delay", 0.0002),
+    ("total_colibri_web_socket_messages_received", 60.0),
+    ("total_colibri_web_socket_messages_sent", 140.0),
+    ("colibri_web_socket_close_normal_total", 1.7),
+    ("colibri_web_socket_close_abnormal_total", 0.16),
+    ("colibri_web_socket_error_total", 0.02),
+    ("total_data_channel_messages_received", 0.0),
+    ("total_data_channel_messages_sent", 0.0),
+    ("rejected_data_channels_total", 0.0),
+    ("xmpp_disconnects_total", 0.0004),
+    ("total_bytes_received", 223_000_000.0),
+    ("total_bytes_sent", 480_000_000.0),
+    ("total_packets_received", 223_000.0),
+    ("total_packets_sent", 480_000.0),
+    ("total_bytes_received_octo", 90_000_000.0),
+    ("total_bytes_sent_octo", 108_000_000.0),
+    ("total_packets_received_octo", 90_000.0),
+    ("total_packets_sent_octo", 108_000.0),
+    ("total_keyframes_received", 41.0),
+    ("total_layering_changes_received", 17.0),
+    ("total_video_stream_milliseconds_received", 2_160_000.0),
+    ("preemptive_kfr_sent", 9.0),
+    ("preemptive_kfr_suppressed", 2.5),
+    ("queue_dropped_packets_total", 0.9),
+    ("queue_exceptions_total", 0.002),
+    ("rtp_receiver_dropped_packets_total", 0.3),
+    ("rtp_receiver_exceptions_total", 0.001),
+    ("rtp_sender_dropped_packets_total", 0.2),
+    ("rtp_sender_exceptions_total", 0.001),
+    ("srtp_send_queue_dropped_packets_total", 0.4),
+    ("srtp_send_queue_exceptions_total", 0.0),
+    ("endpoint_receive_message_queue_dropped_packets_total", 0.0),
+    ("endpoint_receive_message_queue_exceptions_total", 0.0),
+    ("colibri_queue_dropped_packets_total", 0.0),
+    ("colibri_queue_exceptions_total", 0.0),
+];
+
+/// The energy scores of discarded audio packets: upper bounds of the buckets, and how many there are in an hour of an endpoint.
+const ENERGY: [(u32, f64); 17] = [
+    (0, 40.0),
+    (7, 310.0),
+    (15, 520.0),
+    (23, 610.0),
+    (31, 540.0),
+    (39, 430.0),
+    (47, 300.0),
+    (55, 190.0),
+    (63, 110.0),
+    (71, 60.0),
+    (79, 30.0),
+    (87, 14.0),
+    (95, 6.0),
+    (103, 2.5),
+    (111, 1.0),
+    (119, 0.4),
+    (127, 0.1),
+];

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
 use crate::distribution::Distribution;
@@ -118,7 +118,7 @@ impl Family {
             Kind::Gauge => Metric::Gauge(number(value)?),
             Kind::Counter => Metric::Counter(number(value).filter(|number| number.as_f64() >= 0.0)?),
             Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
-            Kind::Timestamp if names == Names::Standard => Metric::Gauge(unix_seconds(&value.string()?)?),
+            Kind::Timestamp if names == Names::Standard => Metric::Gauge(unix_seconds(value.time()?)?),
             // Older exporters expose every number untouched, and nothing else.
             Kind::Timestamp => match value {
                 Value::Number(number) => Metric::Gauge(*number),
@@ -384,11 +384,11 @@ fn label_value(value: &Value) -> Option<String> {
     }
 }
 
-/// A time that a bridge wrote, as Unix time.
-fn unix_seconds(text: &str) -> Option<Number> {
-    let since_1970 = humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+/// A time as Unix time.
+fn unix_seconds(time: SystemTime) -> Option<Number> {
     #[expect(clippy::cast_precision_loss, reason = "four digits of year are far from 2^53 milliseconds")]
-    Some(Number::Float(since_1970.as_millis() as f64 / 1000.0))
+    let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_millis() as f64 / 1000.0;
+    Some(Number::Float(seconds))
 }
 
 #[cfg(test)]
@@ -397,6 +397,7 @@ mod tests {
 
     #[test]
     fn reads_the_time_of_a_report() {
+        let read = |text: &str| unix_seconds(Value::Text(&format!("\"{text}\"")).time()?);
         for (text, seconds) in [
             ("1970-01-01 00:00:00.000", 0.0),
             ("2014-08-15 12:10:44.120", 1_408_104_644.12),
@@ -405,7 +406,7 @@ mod tests {
             ("2026-08-20T07:30:10.030Z", 1_787_211_010.03),
             ("2026-08-20 07:30:10", 1_787_211_010.0),
         ] {
-            assert_eq!(unix_seconds(text), Some(Number::Float(seconds)), "{text}");
+            assert_eq!(read(text), Some(Number::Float(seconds)), "{text}");
         }
         for text in [
             "",
@@ -421,7 +422,7 @@ mod tests {
             "2026-01-01 00:00:00,000",
             "2026-01-0\u{661} 00:00:00.00",
         ] {
-            assert_eq!(unix_seconds(text), None, "{text}");
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::SystemTime;
 
 use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -160,6 +161,12 @@ impl<'a> Value<'a> {
         quoted.get(1..quoted.len() - 1).map(Cow::Borrowed)
     }
 
+    /// The value as a time: text as in `2026-08-20 07:30:10.030`, in UTC.
+    #[must_use]
+    pub fn time(&self) -> Option<SystemTime> {
+        humantime::parse_rfc3339_weak(&self.string()?).ok()
+    }
+
     /// The elements of an array. A string that holds an array counts as that array.
     #[must_use]
     pub fn elements(&self) -> Option<Vec<Value<'a>>> {
@@ -187,6 +194,12 @@ impl<'a> Value<'a> {
 fn elements(array: &str) -> Option<Vec<Value<'_>>> {
     let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
     Some(elements.into_iter().map(Value::classify).collect())
+}
+
+/// A time as bridges write it: `yyyy-MM-dd HH:mm:ss.SSS`, in UTC. The inverse of [`Value::time`].
+#[must_use]
+pub fn date_time(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string().replace('T', " ").replace('Z', "")
 }
 
 /// The keys and values of one JSON object, in the order of the document. A key may come twice; then the last counts, which is

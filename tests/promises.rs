@@ -2,14 +2,17 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::Duration;
 
 use jitsiexporter::catalogue::{Kind, ROWS};
+use jitsiexporter::demo;
 use jitsiexporter::family::Names::{self, Legacy, Standard};
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
-use support::{CURRENT, sample};
+use serde_json::value::RawValue;
+use support::{CURRENT, fixtures, sample};
 
 const ALL: [(Names, Format); 4] = [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)];
 
@@ -520,33 +523,74 @@ fn the_order_does_not_depend_on_the_bridge() {
     assert!(forwards.starts_with("# HELP jitsi_up "), "{forwards}");
 }
 
+/// The keys of a report.
+fn keys(report: &str) -> BTreeSet<String> {
+    serde_json::from_str::<BTreeMap<String, &RawValue>>(report).unwrap().into_keys().collect()
+}
+
 #[test]
-fn the_demo_has_every_key_of_a_current_bridge_and_counters_that_grow() {
-    let keys = |report: &str| {
-        let report: Vec<_> = report.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-        let known = ROWS.iter().filter_map(|row| row.stats).map(|source| source.key);
-        known.filter(|known| report.iter().any(|key| key == known)).collect::<BTreeSet<_>>()
-    };
-    let mut now = 1_790_000_000.0;
-    assert_eq!(keys(&jitsiexporter::demo::report(now)), keys(CURRENT));
-    let mut before = open_metrics(&jitsiexporter::demo::report(now));
-    let mut busiest: f64 = 0.0;
-    for _ in 0..500 {
-        now += 389.3;
-        let report = jitsiexporter::demo::report(now);
-        assert_eq!(report, jitsiexporter::demo::report(now));
-        let after = open_metrics(&report);
-        assert_eq!(sample(&after, "jitsi_unexposed_values"), Some("0"));
-        for row in ROWS.iter().filter(|row| row.kind == Kind::Counter) {
-            let value = |text| sample(text, row.standard.name).map(|value| value.parse::<f64>().unwrap());
-            assert!(value(&before) <= value(&after), "{} goes back at {now}", row.standard.name);
-        }
-        busiest = busiest.max(sample(&after, "jitsi_participants").unwrap().parse().unwrap());
-        let time: f64 = sample(&after, "jitsi_report_timestamp_seconds").unwrap().parse().unwrap();
-        assert!((time - now).abs() < 0.002, "{time} is not {now}");
-        before = after;
+fn demo_has_every_key_of_a_current_bridge() {
+    let now = Duration::from_secs(1_794_304_800);
+    let (stats, native) = (demo::stats(now), demo::native(now));
+    // And the distributions that bridges had there until 2024.
+    let more = keys(&stats).difference(&keys(CURRENT)).cloned().collect::<Vec<_>>();
+    assert_eq!(
+        more,
+        ["conference_sizes", "conferences_by_audio_senders", "conferences_by_video_senders", "tossedPacketsEnergy"]
+    );
+    assert!(keys(CURRENT).is_subset(&keys(&stats)));
+    let current = fs::read_to_string(fixtures().join("native/2026-08-2.3-312-media10.json")).unwrap();
+    assert_eq!(keys(&native), keys(&current));
+    // Both say the same.
+    let (stats, native) = (open_metrics(&stats), open_metrics(&native));
+    let scraped = |text: &str| -> BTreeSet<_> { text.lines().map(str::to_owned).collect() };
+    let both: Vec<_> =
+        scraped(&stats).intersection(&scraped(&native)).filter(|line| !line.starts_with('#')).cloned().collect();
+    assert!(both.len() > 150, "{both:?}");
+    for name in ["jitsi_download_bytes_per_second", "jitsi_conference_sizes_gcount", "jitsi_participants"] {
+        assert_eq!(sample(&stats, name), sample(&native, name), "{name}");
     }
-    assert!(busiest > 100.0, "nobody came: {busiest}");
+}
+
+#[test]
+fn demo_is_plausible() {
+    let mut now = Duration::from_secs(1_793_577_600);
+    let counters: Vec<_> = ROWS.iter().filter(|row| row.kind == Kind::Counter).map(|row| row.standard.name).collect();
+    let mut latest: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut busiest: f64 = 0.0;
+    // More than a week, to every part of a day.
+    for _ in 0..200 {
+        now += Duration::from_millis(3_893_000);
+        for report in [demo::stats(now), demo::native(now)] {
+            let text = open_metrics(&report);
+            let value = |name: &str| sample(&text, name).map(|value| value.parse::<f64>().unwrap());
+            assert_eq!(value("jitsi_unexposed_values"), Some(0.0));
+            for name in &counters {
+                let Some(value) = value(name) else { continue };
+                let before = latest.insert(name, value);
+                assert!(before.is_none_or(|before| before <= value), "{name} falls at {now:?}");
+            }
+            let gauge = |name: &str| value(name).unwrap();
+            let endpoints = gauge("jitsi_endpoints");
+            assert!(endpoints >= 1.0 && gauge("jitsi_local_endpoints") >= 0.0);
+            assert!(gauge("jitsi_largest_conference") <= endpoints);
+            let counted = gauge("jitsi_conference_sizes_gcount");
+            assert!((counted - gauge("jitsi_conferences")).abs() < 0.5);
+            for part in
+                ["inactive_endpoints", "receive_only_endpoints", "local_active_endpoints", "endpoints_sending_video"]
+            {
+                assert!((0.0..=endpoints).contains(&gauge(&format!("jitsi_{part}"))), "{part} at {now:?}: {text}");
+            }
+            assert!((0.0..1.5).contains(&gauge("jitsi_stress_level")));
+            busiest = busiest.max(endpoints);
+            if let Some(time) = value("jitsi_report_timestamp_seconds") {
+                assert!((time - now.as_secs_f64()).abs() < 0.002, "{time} is not {now:?}");
+            }
+        }
+    }
+    assert!(busiest > 100.0, "{busiest}");
+    // The clock of a machine can be wrong.
+    assert_eq!(sample(&open_metrics(&demo::stats(Duration::ZERO)), "jitsi_conferences_created_total"), Some("0"));
 }
 
 #[test]

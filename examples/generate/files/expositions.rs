@@ -38,13 +38,15 @@ pub fn files() -> Vec<File> {
     files
 }
 
-/// Unix times: 4 a.m., halfway up, the peak hour, half a second before 2028, and the start of the simulation, when every counter
-/// is 0.
-const MOMENTS: [f64; 5] = [1_790_395_200.0, 1_790_416_863.25, 1_790_438_400.0, 1_830_297_599.5, 1_704_067_200.0];
+/// Unix times in milliseconds: the start of the simulation, when every counter is 0; a Tuesday at 3:00, 6:45 and 10:00; and half
+/// a second before 2028.
+const MOMENTS: [u64; 5] =
+    [1_793_577_600_000, 1_794_279_600_000, 1_794_293_100_250, 1_794_304_800_000, 1_830_297_599_500];
 
 fn demo_reports() -> File {
-    let report = |now| demo::report(now).replace(',', ",\n") + "\n";
-    File::new(format!("{FIXTURES}demo.txt"), MOMENTS.into_iter().map(report).collect())
+    let reports = MOMENTS.map(Duration::from_millis).map(|now| [demo::stats(now), demo::native(now)]);
+    let content = reports.concat().into_iter().map(|report| report.replace(',', ",\n") + "\n").collect();
+    File::new(format!("{FIXTURES}demo.txt"), content)
 }
 
 /// The catalogue, for tests that are not written in Rust.
