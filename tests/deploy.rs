@@ -593,7 +593,7 @@ fn axes_fit_what_is_counted() {
             match defaults["unit"].as_str().expect("a unit") {
                 "short" => assert_eq!(defaults["decimals"], 0, "{place}: an axis of counts has no halves"),
                 "percentunit" => {
-                    assert!(top.iter().any(|top| top.is_number()), "{place}: else all zeros go up to 10000%")
+                    assert!(top.iter().any(|top| top.is_number()), "{place}: else all zeros go up to 10000%");
                 }
                 _ => {}
             }

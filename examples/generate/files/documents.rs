@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{OWN, ROWS, Source, Unit};
+use jitsiexporter::catalogue::{Kind, OWN, ROWS, Source, Unit};
 use jitsiexporter::cli::{self, CliOption};
 use jitsiexporter::error;
 
@@ -81,7 +81,13 @@ fn metrics() -> String {
         "| metric | type | key in `/colibri/stats` | key in the bridge's `/metrics` | meaning |\n|---|---|---|---|---|\n",
     );
     for row in ROWS {
-        let kind = format!("{:?}", row.kind).to_lowercase();
+        let kind = match row.kind {
+            Kind::Gauge | Kind::Boolean | Kind::Timestamp => "gauge",
+            Kind::Counter => "counter",
+            Kind::Info => "info",
+            Kind::Sizes => "gauge histogram",
+            Kind::Histogram => "histogram",
+        };
         let (help, _) = row.legacy.help.rsplit_once(" (").expect("help ends with the keys");
         let source = |source: Option<Source>| {
             let Some(Source { key, unit }) = source else { return String::new() };

@@ -1,4 +1,4 @@
-//! The names of the older exporters beside today's: a table for people and recording rules for Prometheus.
+//! The names of the older exporters and their replacements: a table for people, recording rules for Prometheus.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,21 +11,21 @@ pub fn files() -> Vec<File> {
     vec![File::new("deploy/prometheus/LEGACY.md", table()), File::new("deploy/prometheus/legacy.yml", rules())]
 }
 
-/// A legacy name beside the query that gives its value.
+/// A legacy name and the query for its value.
 struct Old {
-    /// The name, for the table with its labels.
+    /// The name, with labels if the table shows them.
     name: String,
-    /// The name that the exporter gives it today.
-    today: String,
-    /// What gives the old value; `None` if nothing can.
+    /// The current name.
+    current: String,
+    /// The query for the old value. `None` if there is none.
     query: Option<String>,
-    /// The recording rules: labels and expressions. None if the name is exposed as it was.
+    /// The recording rules: label and expression. Empty if the name is unchanged.
     rules: Vec<(Option<(&'static str, String)>, String)>,
-    /// What else the table says.
+    /// The remark in the table.
     note: &'static str,
 }
 
-/// The old value out of the new one.
+/// Converts the current value to the old unit.
 fn in_old_unit(name: &str, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds => format!("{name} * 1000"),
@@ -36,18 +36,18 @@ fn in_old_unit(name: &str, unit: Unit) -> String {
     }
 }
 
-/// The last element of every array that a release sends, but for the first, which had 15.
+/// The index of the last element of the array. In 2016 it had 15 elements.
 const LAST_SIZE: usize = 21;
 const LAST_SIZE_2016: usize = 14;
 
-/// The number of conferences of exactly this size, out of cumulative buckets.
+/// The number of conferences of exactly this size, from cumulative buckets.
 fn of_size(name: &str, size: usize) -> String {
     let upto = |le: &str| format!("{name}_bucket{{le=\"{le}\"}}");
     let exactly = |le: &str| format!("{} - ignoring (le) {}", upto(le), upto(&format!("{}.0", size - 1)));
     match size {
         0 => format!("sum without (le) ({})", upto("0.0")),
         LAST_SIZE => exactly("+Inf"),
-        // Where there is no such bucket, the array ended here: "that many or more".
+        // Without this bucket, the array ended here: "that many or more".
         LAST_SIZE_2016 => {
             let bucket = format!("{size}.0");
             format!("{} or ({}) unless ignoring (le) {}", exactly(&bucket), exactly("+Inf"), upto(&bucket))
@@ -61,16 +61,16 @@ fn old_names() -> Vec<Old> {
     // Older exporters read /colibri/stats only.
     let rows = ROWS.iter().enumerate().filter_map(|(index, row)| Some((index, row, row.stats?)));
     for (index, row, Source { key, unit }) in rows {
-        let simple = |name: &str, today: &str, query: String, note| {
+        let simple = |name: &str, current: &str, query: String, note| {
             let unchanged = name == query;
             let rules = if unchanged { Vec::new() } else { vec![(None, query.clone())] };
-            Old { name: name.to_owned(), today: today.to_owned(), query: Some(query), rules, note }
+            Old { name: name.to_owned(), current: current.to_owned(), query: Some(query), rules, note }
         };
         let first_of_name = ROWS[..index].iter().all(|other| other.standard.name != row.standard.name);
         match row.kind {
             Kind::Timestamp => old.push(Old {
                 name: row.legacy.name.to_owned(),
-                today: row.standard.name.to_owned(),
+                current: row.standard.name.to_owned(),
                 query: None,
                 rules: Vec::new(),
                 note: "The older exporters never exposed it: it is not a number.",
@@ -83,10 +83,10 @@ fn old_names() -> Vec<Old> {
             }
             Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => old.push(Old {
                 name: row.legacy.name.to_owned(),
-                today: row.standard.name.to_owned(),
+                current: row.standard.name.to_owned(),
                 query: None,
                 rules: Vec::new(),
-                note: "Two old names are one today, and this one was used by few releases: take the other.",
+                note: "Two old names have one current name. Few releases used this one: use the other.",
             }),
             Kind::Gauge | Kind::Boolean | Kind::Counter => {
                 let query = in_old_unit(row.standard.name, unit);
@@ -97,27 +97,27 @@ fn old_names() -> Vec<Old> {
             }
             Kind::Sizes => old.push(Old {
                 name: row.legacy.name.to_owned() + "{conference_size=\"3\"}",
-                today: format!("{}_bucket", row.standard.name),
+                current: format!("{}_bucket", row.standard.name),
                 query: Some(of_size(row.standard.name, 3)),
                 rules: (0..=LAST_SIZE)
                     .map(|size| (Some(("conference_size", size.to_string())), of_size(row.standard.name, size)))
                     .collect(),
-                note: "The buckets are cumulative: a number is the difference of two.",
+                note: "Buckets are cumulative: the number of conferences of one size is a difference.",
             }),
             Kind::Histogram => {
                 for suffix in ["_bucket", "_count", "_sum"] {
-                    let today = format!("{}{suffix}", row.standard.name);
-                    old.push(simple(&format!("{}{suffix}", row.legacy.name), &today, today.clone(), ""));
+                    let current = format!("{}{suffix}", row.standard.name);
+                    old.push(simple(&format!("{}{suffix}", row.legacy.name), &current, current.clone(), ""));
                 }
             }
         }
     }
-    // Never a rule for a name that means something else today.
+    // Never a rule for a name that now means something else.
     let exposed = exposed();
     for name in old.iter_mut().filter(|old| !old.rules.is_empty()) {
         if exposed.contains(&name.name) {
             name.rules.clear();
-            name.note = "No rule: the name means something else today.";
+            name.note = "No rule: the name now means something else.";
         }
     }
     old
@@ -125,20 +125,20 @@ fn old_names() -> Vec<Old> {
 
 fn table() -> String {
     let mut text = String::from(
-        "# From the names of the older exporters to today's\n\n\
-         Written by `make generate` from the catalogue; do not edit.\n\n\
-         The older exporters print each key of the bridge as `jitsi_<key>`, in the bridge's own unit. This one gives base units and\n\
-         `_total` to counters. The table has the name of today for each old one, and the query that gives the old value. There are\n\
-         three ways to keep a dashboard that was made for the old names:\n\n\
-         - edit it with this table, once and for all;\n\
-         - load [legacy.yml](legacy.yml) into Prometheus: recording rules that write each old name that differs. They begin when they\n\
-         \x20 are loaded, and lag by one evaluation;\n\
-         - start the exporter with `--legacy-names`: then it prints the old names itself, and the dashboards and rules of this folder\n\
-         \x20 find nothing.\n\n\
-         `jitsi_fetch_errors` of the Go exporter counted failed fetches. Without a counter, the failed scrapes of the last hour are\n\
-         `count_over_time(jitsi_scrape_error[1h])`, by reason.\n\n\
-         Before 2.1-158 the bridge sent `octo_receive_bitrate` and `octo_send_bitrate` in kilobits. The query gives what the bridge said,\n\
-         as the older exporters do.\n\n\
+        "# Names of the older exporters and their replacements\n\n\
+         Generated from the catalogue by `make generate`; do not edit.\n\n\
+         The older exporters expose each key of the bridge as `jitsi_<key>`, in the unit in which the bridge sends it. This exporter uses\n\
+         base units, and counters end in `_total`. The table has the current name for each old one, and a query for the old value. There\n\
+         are three ways to keep a dashboard that uses the old names:\n\n\
+         - edit it with this table;\n\
+         - load [legacy.yml](legacy.yml) into Prometheus: recording rules for each old name that differs. They have values from the time\n\
+         \x20 at which they are loaded, and lag by one evaluation;\n\
+         - start the exporter with `--legacy-names`: it exposes the old names itself. The dashboards and rules in this repository need\n\
+         \x20 the current names.\n\n\
+         `jitsi_fetch_errors` of jitsiexporter (Go) counted failed fetches. The failed scrapes of the last hour, by reason, are\n\
+         `count_over_time(jitsi_scrape_error[1h])`.\n\n\
+         Before 2.1-158 the bridge sent `octo_receive_bitrate` and `octo_send_bitrate` in kilobits per second. The query gives what the\n\
+         bridge sent, as the older exporters do.\n\n\
          | old name | name | old value | |\n|---|---|---|---|\n",
     );
     for old in old_names() {
@@ -147,7 +147,7 @@ fn table() -> String {
             Some(query) => format!("`{query}`"),
             None => "none".to_owned(),
         };
-        let line = format!("| `{}` | `{}` | {query} | {} |", old.name, old.today, old.note);
+        let line = format!("| `{}` | `{}` | {query} | {} |", old.name, old.current, old.note);
         writeln!(text, "{}", line.replace("|  |", "| |")).expect("a string takes all");
     }
     text
@@ -155,11 +155,11 @@ fn table() -> String {
 
 fn rules() -> String {
     let mut text = String::from(
-        "# Written by `make generate` from the catalogue; do not edit.\n\
+        "# Generated from the catalogue by `make generate`; do not edit.\n\
          #\n\
-         # The names of the older exporters, as recording rules on today's names: for dashboards that are to go on as they are. Only\n\
-         # names that differ; LEGACY.md has all of them. Not together with --legacy-names, nor with an older exporter under the same\n\
-         # job and instance: two sources would write one series.\n\
+         # Recording rules that give dashboards the names of the older exporters. Only names that differ are here; LEGACY.md has all.\n\
+         # Do not use them together with --legacy-names, or with an older exporter under the same job and instance: both would write\n\
+         # the same series.\n\
          groups:\n  - name: jitsi-legacy\n    rules:\n",
     );
     for old in old_names() {
@@ -174,7 +174,7 @@ fn rules() -> String {
     text
 }
 
-/// As a YAML scalar. Braces and quotes are only a danger at its beginning, `": "` and `" #"` do not occur in a query.
+/// A query as a plain YAML scalar, which must not start with a brace or a quote, or contain `": "` or `" #"`.
 fn quoted(query: &str) -> String {
     assert!(!query.contains(": ") && !query.contains(" #") && query.starts_with(char::is_alphabetic), "{query}");
     query.to_owned()

@@ -107,6 +107,10 @@ only if its REST API is enabled:
 in jvb.conf, or
 .B COLIBRI_REST_ENABLED=true
 in docker\-jitsi\-meet.
+Its own
+.IR /metrics ,
+which is enabled by default and complete since release 2.3\-179 (November 2024), works as well:
+.BR "\-\-url http://localhost:8080/metrics" .
 .PP
 Most options have an environment variable. The command line wins, and an empty variable counts as not set.
 A switch is on with
