@@ -46,9 +46,9 @@ causes! {
         "is the bridge running, is the port right? It listens on 127.0.0.1 only by default (videobridge.http-servers.private.host)";
     Unreachable: "connect", "cannot connect",
         "check the host in --url, the routes to it and firewalls";
-    Closed: "connect", "the connection was closed before a response",
+    Closed: "connect", "the TLS connection was closed before a response",
         "is the bridge restarting?";
-    ClosedPlain: "connect", "the plain HTTP connection was closed before a response",
+    ClosedPlain: "connect", "the connection was closed before a response",
         "is the bridge restarting? If the port speaks TLS, use https:// in --url";
     NotTls: "tls", "the port does not speak TLS",
         "use http:// in --url";
@@ -56,10 +56,12 @@ causes! {
         "if the port speaks plain HTTP, use http:// in --url";
     ClientCertificate: "tls", "the bridge wants a client certificate",
         "jitsiexporter has none to show: use the bridge's plain HTTP port, or let /colibri/stats be read without one";
+    HandshakeRefused: "tls", "the bridge refused the TLS handshake",
+        "it wants a client certificate, or has no TLS version or cipher in common with jitsiexporter";
     UnknownIssuer: "tls", "the certificate is from an unknown issuer",
-        "give the root certificate of its authority, or the certificate itself if it is self-signed, to --ca-file";
+        "give the root certificate of its authority, or the certificate itself if self-signed, to --ca-file";
     AuthorityAsServer: "tls", "the certificate is that of an authority (CA:TRUE)",
-        "make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE), give it to --ca-file";
+        "make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE) for --ca-file";
     Expired: "tls", "the certificate has expired",
         "renew the certificate of the bridge";
     NotYetValid: "tls", "the certificate is not valid yet",
@@ -91,25 +93,25 @@ causes! {
     Gateway: "status", "status 502, 503 or 504",
         "a proxy answers, and the bridge behind it does not: is the bridge running?";
     Status: "status", "any other status but 200",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     LargeBody: "too_large", "the response is larger than 256 KiB",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     LargeHead: "too_large", "the head of the response is larger than 8 KiB",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     NotHttp: "malformed", "the response is not HTTP",
         "if the port speaks TLS, use https:// in --url";
     NotHttpInTls: "malformed", "the response inside TLS is not HTTP",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     Incomplete: "malformed", "the response is incomplete",
         "is the bridge restarting, or does a proxy before it cut the response?";
     NotJson: "malformed", "the response is not JSON",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     NotObject: "no_statistics", "the response is not a JSON object",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     Empty: "no_statistics", "the response is an empty object",
         "the statistics of the bridge are off: set videobridge.stats.enabled = true";
     NoStatistics: "no_statistics", "the response has no statistic of a bridge",
-        "is this the URL of a bridge's /colibri/stats or /metrics?";
+        "is this a bridge's /colibri/stats or /metrics?";
     Jicofo: "no_statistics", "the statistics are those of Jicofo, not of a bridge",
         "use the URL of the bridge (port 8080). Jicofo has a /metrics of its own";
 }
@@ -211,7 +213,7 @@ mod tests {
     fn log_lines_are_short() {
         for &cause in Cause::ALL {
             let error = ScrapeError { code: (cause.row().reason == "status").then_some(404), ..cause.into() };
-            let line = format!("jitsiexporter: http://localhost:8080/colibri/stats: {error:#}");
+            let line = format!("jitsiexporter: https://localhost:65535/colibri/stats: {error:#}");
             assert!(line.len() <= MAX_LINE, "{} characters: {line}", line.len());
         }
     }

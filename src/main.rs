@@ -62,7 +62,7 @@ fn run(config: &Config, what: fn(&Running, &Config) -> Result<ExitCode, String>)
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     let url = config.url.clone().map_or_else(demo, Ok)?;
-    let bridge = Bridge::new(url.clone(), config.timeout, config.roots.clone());
+    let bridge = Bridge::new(url.clone(), config.roots.clone());
     let exporter = Exporter::new(bridge, config.names(), config.timeout, config.max_scrapes);
     let running = Running { runtime, exporter: Arc::new(exporter), url };
     let code = what(&running, config);

@@ -1,5 +1,5 @@
-//! What a bridge can do wrong, and what the exporter makes of it: `jitsi_up 0`, the right reason, within the budget, and a good
-//! scrape as soon as the bridge is good again.
+//! Faults of the bridge: each gives `jitsi_up 0` and the right reason within the budget, and the next scrape of a healthy bridge is
+//! complete.
 
 mod support;
 
@@ -16,33 +16,39 @@ use support::Then::{Close, KeepAlive};
 use support::{CURRENT, Exporter, FakeBridge, command, eventually, reason, response, sample};
 use tokio::net::TcpSocket;
 
-/// One scrape of a bridge that misbehaves: the reason, and the line in the log. The budget is long enough for a busy machine,
-/// because none of it is used up.
+/// The longest line of the log, in characters, for a URL of a usual length.
+const MAX_LINE: usize = 200;
+const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
+
+/// One scrape of a faulty bridge: the reason, and the line in the log. The budget is long enough for a busy machine, because it is
+/// not used up.
 fn failure(url: &str) -> (String, String) {
     let exporter = Exporter::before(url, &["--timeout", "30"]);
     let text = exporter.metrics();
     assert_eq!(sample(&text, "jitsi_up"), Some("0"), "{text}");
-    assert!(!text.contains("jitsi_conferences"), "statistics from nowhere: {text}");
+    assert!(!text.contains("jitsi_conferences"), "invented statistics: {text}");
     let reason = reason(&text).expect("a reason").to_owned();
     let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
-    (reason, exporter.wait_for_log(&format!("{}: ", shown.trim_start_matches("http://"))))
+    let line = exporter.wait_for_log(&format!("{}: ", shown.trim_start_matches("http://")));
+    assert!(line.len() <= MAX_LINE || shown.len() > USUAL_URL, "{} characters: {line}", line.len());
+    (reason, line)
 }
 
-/// Scrapes of a bridge that does not answer in time: each ends with the budget and not before. How late the quickest of them
-/// is says something of the exporter, and how late the others are of the machine.
+/// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
+/// depends on the exporter, how late the others are on the machine.
 fn assert_timeout(url: &str, words: &str) {
     let budget = Duration::from_millis(600);
     let by_option = Exporter::before(url, &["--timeout", "0.6"]);
     let by_header = Exporter::before(url, &["--timeout", "100"]);
-    // The exporter keeps back a quarter of it.
+    // The exporter subtracts a quarter of it as its margin.
     let header = [("X-Prometheus-Scrape-Timeout-Seconds", "0.8")];
     for (exporter, headers) in [(&by_option, &[][..]), (&by_header, &header)] {
         let late = (0..4).map(|_| {
             let start = Instant::now();
             let text = exporter.request("GET", "/metrics", headers).body;
             assert_eq!(reason(&text), Some("timeout"), "{text}");
-            assert!(!text.contains("jitsi_conferences"), "statistics from nowhere: {text}");
-            start.elapsed().checked_sub(budget).expect("it has its time")
+            assert!(!text.contains("jitsi_conferences"), "invented statistics: {text}");
+            start.elapsed().checked_sub(budget).expect("not before the budget ends")
         });
         let least = late.min().unwrap();
         assert!(least < Duration::from_millis(300), "at least {least:?} late");
@@ -50,7 +56,7 @@ fn assert_timeout(url: &str, words: &str) {
     }
 }
 
-/// The same for a bridge that sends these bytes and closes.
+/// One scrape of a bridge that sends these bytes and closes.
 fn failure_of(bytes: impl Into<Vec<u8>>) -> (String, String) {
     failure(&FakeBridge::bytes(bytes).url())
 }
@@ -61,7 +67,7 @@ fn assert_failure((reason, log): (String, String), expected: &str, words: &str) 
     assert!(log.contains(words), "{words:?} is not in {log:?}");
 }
 
-/// An address at which nothing listens, and nothing else will while the socket lives.
+/// A URL at which nothing listens, as long as the socket lives.
 fn nowhere() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -70,21 +76,21 @@ fn nowhere() -> (TcpSocket, String) {
 }
 
 #[test]
-fn nothing_listens() {
+fn reports_a_refused_connection() {
     let (_socket, url) = nowhere();
     assert_failure(failure(&url), "connect", "connection refused; is the bridge running");
 }
 
 #[test]
-fn the_name_does_not_resolve() {
-    // A name that no resolver can even ask for, so that the test does not wait for a name server.
+fn reports_an_unknown_host_name() {
+    // A label longer than 63 bytes is refused without a name server.
     let name = format!("{}.invalid", "x".repeat(64));
     let url = format!("http://{name}/colibri/stats");
     assert_failure(failure(&url), "resolve", &format!("cannot resolve the host name: \"{name}\""));
 }
 
 #[test]
-fn the_bridge_is_silent() {
+fn ends_the_wait_for_a_silent_bridge_with_the_budget() {
     let bridge = FakeBridge::start(|_, _| {
         sleep(Duration::from_secs(20));
         Close
@@ -93,30 +99,54 @@ fn the_bridge_is_silent() {
 }
 
 #[test]
-fn the_bridge_does_not_accept() {
-    // A listener that is never asked takes connections until its queue is full, and then none.
+fn ends_the_wait_for_a_bridge_that_does_not_accept_with_the_budget() {
+    // The connections of this listener stay in its queue.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
     assert_timeout(&url, "timed out while");
 }
 
-#[test]
-fn the_bridge_drops_what_it_has_no_room_for() {
-    // As a firewall does: a queue for one connection, which is full.
+/// A listener whose accept queue is full, so that the system drops packets for it, as a firewall does; and what fills the queue.
+fn black_hole(address: &str) -> (tokio::net::TcpListener, Vec<TcpStream>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(async {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
         socket.listen(1).unwrap()
     });
     let address = listener.local_addr().unwrap();
     let room = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
     let queue: Vec<_> = std::iter::from_fn(|| room().ok()).take(100).collect();
-    assert!(queue.len() < 100, "the queue has no end");
-    assert_timeout(&format!("http://{address}/"), "timed out while connecting");
+    assert!(queue.len() < 100, "the queue does not fill up");
+    (listener, queue)
 }
 
-/// Sends the head of a good answer, and the body byte by byte, for ever.
+#[test]
+fn reports_a_full_accept_queue_as_timeout() {
+    let (listener, _queue) = black_hole("127.0.0.1:0");
+    assert_timeout(&format!("http://{}/", listener.local_addr().unwrap()), "timed out while connecting");
+}
+
+#[test]
+fn tries_the_next_address_of_a_name_soon() {
+    // The addresses of localhost are 127.0.0.1, where packets are dropped, and ::1, where the bridge is.
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        println!("not tested: this machine has no IPv6");
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    let answer = response("200 OK", "application/json", CURRENT);
+    let _bridge = FakeBridge::listen(listener, move |stream, _| stream.write_all(answer.as_bytes()).map(|()| Close));
+    let (_listener, _queue) = black_hole(&format!("127.0.0.1:{port}"));
+    let exporter = Exporter::before(&format!("http://localhost:{port}"), &["--timeout", "60"]);
+    let text = exporter.metrics();
+    assert_eq!(sample(&text, "jitsi_up"), Some("1"), "{:?}", exporter.log());
+    let took: f64 = sample(&text, "jitsi_scrape_duration_seconds").unwrap().parse().unwrap();
+    // 0.25 s on a machine that is not busy. Half of the budget for each address would be 30 s.
+    assert!((0.2..20.0).contains(&took), "{took} s");
+}
+
+/// Sends these bytes one by one, with pauses.
 fn drip(stream: &mut TcpStream, bytes: &str) -> support::Then {
     for byte in bytes.bytes() {
         if stream.write_all(&[byte]).is_err() {
@@ -128,7 +158,7 @@ fn drip(stream: &mut TcpStream, bytes: &str) -> support::Then {
 }
 
 #[test]
-fn the_body_drips() {
+fn ends_a_slow_body_with_the_budget() {
     let answer = response("200 OK", "application/json", CURRENT);
     let body = answer.find("\r\n\r\n").unwrap() + 4;
     let bridge = FakeBridge::start(move |stream, _| {
@@ -139,30 +169,30 @@ fn the_body_drips() {
 }
 
 #[test]
-fn the_head_drips() {
+fn ends_a_slow_head_with_the_budget() {
     let bridge = FakeBridge::start(|stream, _| drip(stream, &response("200 OK", "application/json", CURRENT)));
     assert_timeout(&bridge.url(), "timed out while waiting for the response");
 }
 
 #[test]
-fn the_bridge_closes_without_a_word() {
+fn reports_a_connection_closed_without_a_response() {
     assert_failure(failure_of(""), "connect", "the connection was closed before a response");
 }
 
 #[test]
-fn the_bridge_resets_the_connection() {
+fn reports_a_connection_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
     thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        // Closing with a request unread is a reset.
+        // Closing a socket with unread data resets the connection.
         let _ = stream.peek(&mut [0]);
     });
-    assert_failure(failure(&url), "connect", "the connection was closed before a response: connection reset by peer");
+    assert_failure(failure(&url), "connect", "the connection was closed before a response");
 }
 
 #[test]
-fn the_bridge_closes_within_the_head() {
+fn reports_a_connection_closed_within_the_head() {
     assert_failure(
         failure_of("HTTP/1.1 200 OK\r\nContent-Ty"),
         "connect",
@@ -171,7 +201,7 @@ fn the_bridge_closes_within_the_head() {
 }
 
 #[test]
-fn the_bridge_closes_within_the_body() {
+fn reports_an_incomplete_body() {
     let answer = response("200 OK", "application/json", CURRENT);
     assert_failure(
         failure_of(&answer.as_bytes()[..answer.len() - 100]),
@@ -183,7 +213,7 @@ fn the_bridge_closes_within_the_body() {
 }
 
 #[test]
-fn the_head_never_ends() {
+fn limits_the_head() {
     let bridge = FakeBridge::start(|stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
@@ -194,46 +224,57 @@ fn the_head_never_ends() {
 }
 
 #[test]
-fn the_answer_is_no_http() {
+fn reports_a_response_that_is_not_http() {
     assert_failure(failure_of("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the response is not HTTP");
 }
 
 #[test]
-fn the_rest_api_is_off() {
-    let answer = response("404 Not Found", "text/html", "<html><body><h2>HTTP ERROR 404</h2></body></html>");
-    assert_failure(failure_of(answer), "status", "status 404; use --url http://HOST:8080/metrics, or enable REST");
+fn names_both_ways_to_statistics_for_404() {
+    let page = response("404 Not Found", "text/html", "<html><body><h2>HTTP ERROR 404</h2></body></html>");
+    let bridge = FakeBridge::bytes(page);
+    let words = "status 404; use --url http://HOST:8080/metrics, or enable REST: videobridge.apis.rest.enabled = true";
+    assert_failure(failure(&bridge.url()), "status", words);
+    let words = "status 404; bridges before 2022 have no /metrics: use --url http://HOST:8080/colibri/stats";
+    assert_failure(failure(&bridge.url().replace("/colibri/stats", "/metrics")), "status", words);
 }
 
 #[test]
-fn any_status_but_200() {
+fn has_a_remedy_for_each_status() {
     for (status, words) in [
-        ("204 No Content", "status 204"),
+        ("204 No Content", "status 204; is this a bridge's /colibri/stats"),
         ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301; redirects are not followed"),
-        ("302 Found", "status 302"),
+        ("302 Found", "status 302; redirects are not followed"),
+        ("400 Bad Request", "status 400; a proxy says this if it wants https://, or a client certificate"),
         ("401 Unauthorized", "status 401; give user and password"),
-        ("406 Not Acceptable", "status 406"),
-        ("500 Server Error", "status 500"),
-        ("503 Service Unavailable", "status 503"),
+        ("406 Not Acceptable", "status 406; is this a bridge's /colibri/stats"),
+        ("500 Server Error", "status 500; is this a bridge's /colibri/stats"),
+        ("502 Bad Gateway", "status 502; a proxy answers, and the bridge behind it does not"),
+        ("503 Service Unavailable", "status 503; a proxy answers, and the bridge behind it does not"),
+        ("504 Gateway Timeout", "status 504; a proxy answers, and the bridge behind it does not"),
     ] {
-        // The body of such an answer is never read as statistics.
-        assert_failure(failure_of(response(status, "application/json", CURRENT)), "status", words);
+        // The body of such a response is not read as statistics.
+        let bridge = FakeBridge::bytes(response(status, "application/json", CURRENT));
+        assert_failure(failure(&bridge.url()), "status", words);
+        let label = format!("jitsi_scrape_error{{reason=\"status\",code=\"{}\"}}", &status[..3]);
+        let text = Exporter::before(&bridge.url(), &[]).metrics();
+        assert_eq!(sample(&text, &label), Some("1"), "{text}");
     }
 }
 
 #[test]
-fn a_page_instead_of_statistics() {
+fn quotes_the_beginning_of_an_html_page() {
     let page = response("200 OK", "text/html", "<!DOCTYPE html>\n<html>\"Welcome\"</html>");
     assert_failure(failure_of(page), "malformed", "it begins with \"<!DOCTYPE html>\\n<html>\\\"Welcome");
 }
 
-/// A valid report of this many bytes.
+/// A valid report of this size in bytes.
 fn report_of(size: usize) -> String {
     let (head, tail) = ("{\"conferences\":4,\"filler\":\"", "\"}");
     format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
 }
 
 #[test]
-fn too_much_declared() {
+fn limits_a_body_with_a_length() {
     let bridge = FakeBridge::start(|stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{");
         sleep(Duration::from_secs(20));
@@ -248,7 +289,7 @@ fn too_much_declared() {
 }
 
 #[test]
-fn too_much_in_chunks() {
+fn limits_a_chunked_body() {
     let bridge = FakeBridge::start(|stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
@@ -259,7 +300,7 @@ fn too_much_in_chunks() {
 }
 
 #[test]
-fn too_much_until_close() {
+fn limits_a_body_that_ends_with_the_connection() {
     let bridge = FakeBridge::start(|stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b' '; 4096]).is_ok() {}
@@ -269,7 +310,7 @@ fn too_much_until_close() {
 }
 
 #[test]
-fn just_as_much_as_is_read_and_one_byte_more() {
+fn accepts_the_largest_body_and_not_one_byte_more() {
     for (size, expected) in [(MAX_BODY, None), (MAX_BODY + 1, Some("too_large"))] {
         let report = report_of(size);
         for answer in [
@@ -287,7 +328,7 @@ fn just_as_much_as_is_read_and_one_byte_more() {
 }
 
 #[test]
-fn bodies_that_are_no_report() {
+fn reports_bodies_that_are_not_a_report() {
     for (body, reason, words) in [
         (&b"{\"conferences\": \"\xff\"}"[..], "malformed", "invalid utf-8"),
         (b"{\"conferences\": 4", "malformed", "EOF while parsing"),
@@ -303,7 +344,7 @@ fn bodies_that_are_no_report() {
 }
 
 #[test]
-fn deep_nesting_costs_one_value() {
+fn skips_only_the_deeply_nested_value() {
     let deep = format!("{{\"conferences\":4,\"deep\":{}{}}}", "[".repeat(120_000), "]".repeat(120_000));
     let bridge = FakeBridge::bytes(response("200 OK", "application/json", &deep));
     let text = Exporter::before(&bridge.url(), &[]).metrics();
@@ -312,12 +353,12 @@ fn deep_nesting_costs_one_value() {
 }
 
 #[test]
-fn credentials_are_sent_and_never_shown() {
+fn sends_credentials_and_query_and_shows_neither() {
     let bridge = FakeBridge::start(|stream, _| {
         let _ = stream.write_all(response("401 Unauthorized", "text/plain", "").as_bytes());
         KeepAlive
     });
-    let url = bridge.url().replace("://", "://me:se%40cret@");
+    let url = bridge.url().replace("://", "://me:se%40cret@") + "?token=cretin";
     let exporter = Exporter::before(&url, &[]);
     let text = exporter.metrics();
     exporter.wait_for_log("status 401");
@@ -328,11 +369,11 @@ fn credentials_are_sent_and_never_shown() {
     }
     let request = bridge.requests().remove(0).to_ascii_lowercase();
     assert!(request.contains("authorization: basic bwu6c2vay3jlda==\r\n"), "{request}");
-    assert!(request.starts_with("get /colibri/stats http/1.1\r\n"), "{request}");
+    assert!(request.starts_with("get /colibri/stats?token=cretin http/1.1\r\n"), "{request}");
 }
 
 #[test]
-fn the_longest_url_is_sent_and_one_byte_more_refused() {
+fn accepts_the_longest_url_and_not_one_byte_more() {
     let bridge = FakeBridge::json(CURRENT);
     let filled = |scheme: &str, rest: &str, length: usize| {
         format!("{scheme}{}{rest}", "x".repeat(length - scheme.len() - rest.len()))
@@ -351,7 +392,7 @@ fn the_longest_url_is_sent_and_one_byte_more_refused() {
 }
 
 #[test]
-fn the_bridge_is_asked_for_json_once_per_scrape_and_nothing_else() {
+fn sends_one_request_for_json_per_scrape() {
     let bridge = FakeBridge::json(CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
     exporter.get("/health");
@@ -361,14 +402,14 @@ fn the_bridge_is_asked_for_json_once_per_scrape_and_nothing_else() {
         exporter.metrics();
         assert_eq!(bridge.hits(), scrapes);
     }
-    assert_eq!(bridge.accepted(), 1, "the connection is kept");
+    assert_eq!(bridge.accepted(), 1, "the connection is reused");
     let head = bridge.requests().remove(0);
     assert!(head.contains("accept: application/json\r\n"), "{head}");
     assert!(head.contains("user-agent: jitsiexporter/"), "{head}");
 }
 
 #[test]
-fn proxies_in_the_environment_are_ignored() {
+fn ignores_proxies_in_the_environment() {
     let bridge = FakeBridge::json(CURRENT);
     let (_socket, proxy) = nowhere();
     let variables = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -378,7 +419,7 @@ fn proxies_in_the_environment_are_ignored() {
 }
 
 #[test]
-fn the_next_scrape_is_right_at_once() {
+fn recovers_with_the_next_scrape() {
     let bad = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&bad);
     let bridge = FakeBridge::start(move |stream, _| {
@@ -398,8 +439,8 @@ fn the_next_scrape_is_right_at_once() {
 }
 
 #[test]
-fn a_kept_connection_that_dies_is_no_failure() {
-    // The bridge answers once on each connection, says that it keeps it, and closes it when the next request has come.
+fn retries_a_stale_connection() {
+    // The bridge responds once on each connection, keeps it open, and closes it when it gets the next request.
     let answer = response("200 OK", "application/json", CURRENT);
     let bridge = FakeBridge::start(move |stream, _| {
         let _ = stream.write_all(answer.as_bytes());
@@ -414,7 +455,7 @@ fn a_kept_connection_that_dies_is_no_failure() {
 }
 
 #[test]
-fn a_bridge_that_sends_more_than_it_said_does_not_poison_the_next_scrape() {
+fn discards_bytes_beyond_the_content_length() {
     let strays = Arc::new(AtomicUsize::new(0));
     let sent = Arc::clone(&strays);
     let bridge = FakeBridge::start(move |stream, number| {
@@ -430,6 +471,6 @@ fn a_bridge_that_sends_more_than_it_said_does_not_poison_the_next_scrape() {
     for number in 0..5 {
         assert_eq!(sample(&exporter.metrics(), "jitsi_conferences"), Some(&*number.to_string()));
         let sent = || (strays.load(Ordering::SeqCst) > number).then_some(());
-        eventually(Duration::from_secs(10), sent).expect("the bridge goes on");
+        eventually(Duration::from_secs(10), sent).expect("the bridge continues");
     }
 }

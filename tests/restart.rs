@@ -1,4 +1,4 @@
-//! The bridge really restarts: a process of its own that is killed in the middle of answers and comes back on the same port.
+//! Restarts of the bridge: a process that is killed in the middle of its responses and starts again on the same port.
 
 #[path = "support/crowd.rs"]
 mod crowd;
@@ -16,15 +16,15 @@ use crowd::{expected, timeless};
 use support::Then::KeepAlive;
 use support::{CURRENT, Exporter, FakeBridge, reason, response, sample};
 
-/// Makes this test program a bridge on that port.
+/// The variable that makes this test program a bridge on that port.
 const PORT: &str = "TEST_BRIDGE_PORT";
 
-/// Not a test of anything, but the bridge of the one below, which starts this program again with [`PORT`] set.
+/// Not a test, but the bridge of the test below, which runs this program again with [`PORT`] set.
 #[test]
-fn the_bridge_as_a_process() {
+fn bridge_process() {
     let Ok(port) = std::env::var(PORT) else { return };
     let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
-    // So many bytes has the next answer, if not all of them.
+    // How many bytes of the next response are sent; 0 means all.
     let limit = Arc::new(AtomicUsize::new(0));
     let own = Arc::clone(&limit);
     let _bridge = FakeBridge::listen(listener, move |stream, _| {
@@ -37,7 +37,7 @@ fn the_bridge_as_a_process() {
                 thread::park();
             }
         }
-        // In pieces, so that there is a middle: of the head, of the body.
+        // In pieces, so that a kill can come within the head or the body.
         for piece in answer.as_bytes().chunks(700) {
             stream.write_all(piece)?;
             sleep(Duration::from_millis(2));
@@ -45,7 +45,7 @@ fn the_bridge_as_a_process() {
         Ok(KeepAlive)
     });
     println!("ready");
-    // Ends with the test that started it, should that not come to killing it.
+    // Ends with the test that started it, even if that fails before it kills this process.
     for line in std::io::stdin().lines().map_while(Result::ok) {
         limit.store(line.parse().unwrap(), Ordering::SeqCst);
     }
@@ -60,7 +60,7 @@ struct Process {
 impl Process {
     fn start(port: u16) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "the_bridge_as_a_process", "--nocapture"]).env(PORT, port.to_string());
+        command.args(["--exact", "bridge_process", "--nocapture"]).env(PORT, port.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -71,14 +71,14 @@ impl Process {
         process
     }
 
-    /// Waits for a line; the test's harness may have begun it.
+    /// Waits for a line. The test harness may have written the beginning of it.
     fn says(&self, what: &str) -> bool {
-        // That long only if the bridge or its clients are dead.
+        // It takes that long only if the bridge or its clients have ended.
         let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(60)).ok());
         lines.any(|line| line.ends_with(what))
     }
 
-    /// Has the next answer stop after so many bytes, and waits until they are sent.
+    /// Makes the next response stop after this many bytes, and waits until they are sent.
     fn stops_after(&mut self, bytes: usize) -> bool {
         writeln!(self.stdin, "{bytes}").is_ok() && self.says("half")
     }
@@ -98,9 +98,9 @@ impl Drop for Process {
 }
 
 #[test]
-fn the_first_scrape_after_a_restart_is_right() {
+fn first_scrape_after_a_restart_is_complete() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
-    // Should the machine stall between half an answer and the kill, the scrape still waits for the other half.
+    // If the machine stalls between half a response and the kill, the scrape still waits for the other half.
     let exporter = Exporter::before(&format!("http://127.0.0.1:{port}"), &["--timeout", "30"]);
     let good = expected(CURRENT);
     let right = |what: &str| {
@@ -112,12 +112,12 @@ fn the_first_scrape_after_a_restart_is_right() {
     let mut bridge = Process::start(port);
     right("at first");
     for round in 0..20 {
-        // Six at once leave six connections behind, of which the two clients of the next step use two.
+        // Six scrapes at once leave six idle connections. The two clients of the next step use two of them.
         thread::scope(|scope| {
             (0..6).for_each(|_| drop(scope.spawn(|| assert_eq!(timeless(&exporter.metrics()), good))));
         });
 
-        // What those two get is all of the report or none of it, and the kill cuts one of their answers.
+        // These clients get the whole report or nothing of it. The kill cuts one of their responses.
         let stop = AtomicBool::new(false);
         let (up, cut, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
@@ -131,7 +131,7 @@ fn the_first_scrape_after_a_restart_is_right() {
                             continue;
                         }
                         assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), 5, "{text}");
-                        // A body that stops midway is malformed; to whom nothing was answered, there was no bridge.
+                        // An incomplete body is malformed. Without any response the reason is connect.
                         match reason(&text) {
                             Some("malformed") => cut.fetch_add(1, Ordering::SeqCst),
                             Some("connect") => refused.fetch_add(1, Ordering::SeqCst),
@@ -141,24 +141,26 @@ fn the_first_scrape_after_a_restart_is_right() {
                 });
             }
             sleep(Duration::from_millis(40 + round * 7));
-            // Somewhere else in the body each time.
+            // At another place of the body each time.
             let half = bridge.stops_after(200 + usize::try_from(round).unwrap() * 100);
-            // Nobody asks anew, so the connections that wait in the exporter are dead when the bridge is back.
+            // The clients end, so the idle connections of the exporter are stale when the bridge is back.
             stop.store(true, Ordering::SeqCst);
             bridge.kill();
-            assert!(half, "round {round}: the bridge does not answer");
+            assert!(half, "round {round}: the bridge does not respond");
         });
         let (up, cut, refused) = (up.into_inner(), cut.into_inner(), refused.into_inner());
-        assert!(cut > 0, "round {round}: {up} answers complete, none cut, {refused} not begun");
+        assert!(cut > 0, "round {round}: {up} responses complete, none cut, {refused} not begun");
         complete += up;
         down += cut + refused;
-        // Now and then somebody asks while it is away.
+        // Sometimes there is a scrape while the bridge is down.
         if round % 4 == 0 {
             assert_eq!(reason(&exporter.metrics()), Some("connect"), "round {round}");
         }
         bridge = Process::start(port);
         right(&format!("after restart {round}"));
     }
-    println!("20 restarts: {complete} answers complete, {down} without statistics, the first after each restart right");
+    println!(
+        "20 restarts: {complete} responses complete, {down} without statistics, the first after each restart complete"
+    );
     assert!(complete > 0, "nothing was complete");
 }

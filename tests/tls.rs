@@ -10,67 +10,103 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use support::{CURRENT, Exporter, command, reason, response, sample};
 
-/// A certificate, and the file with the root that vouches for it. The file goes with the value.
-struct Authority {
-    config: Arc<ServerConfig>,
-    root: PathBuf,
-}
+/// A file that is removed with its value.
+struct PemFile(PathBuf);
 
-impl Authority {
-    /// Vouches for these names.
-    fn of(names: &[&str]) -> Self {
+impl PemFile {
+    fn new(pem: &str) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &root).unwrap();
-
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key.into()).unwrap());
-
-        let name =
-            format!("jitsiexporter-test-root-{}-{}.pem", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
-        let file = std::env::temp_dir().join(name);
-        std::fs::write(&file, root.pem()).unwrap();
-        Self { config, root: file }
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let file = std::env::temp_dir().join(format!("jitsiexporter-test-{}-{number}.pem", std::process::id()));
+        std::fs::write(&file, pem).unwrap();
+        Self(file)
     }
 
-    /// The path of the file.
-    fn file(&self) -> &str {
-        self.root.to_str().unwrap()
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
     }
 }
 
-impl Drop for Authority {
+impl Drop for PemFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.root);
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The certificate of a bridge with its key, and a file with the certificate to trust.
+struct Identity {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+    trusted: PemFile,
+}
+
+/// The authority of these tests, new for each.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+impl Identity {
+    /// Signed by an authority.
+    fn signed(params: &CertificateParams) -> Self {
+        let (root, key) = (authority(), KeyPair::generate().unwrap());
+        let certificate = params.signed_by(&key, &root).unwrap().der().clone();
+        Self { certificate, key, trusted: PemFile::new(&root.pem()) }
+    }
+
+    fn self_signed(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate: certificate.der().clone(), trusted: PemFile::new(&certificate.pem()), key }
+    }
+
+    fn config(&self) -> ServerConfig {
+        self.config_with(None, &[&TLS12, &TLS13])
+    }
+
+    /// The settings of a server that wants client certificates of this authority.
+    fn config_with(
+        &self,
+        clients: Option<CertificateDer<'static>>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions);
+        let verifier = clients.map_or_else(WebPkiClientVerifier::no_client_auth, |authority| {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority).unwrap();
+            WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap()
+        });
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        let chain = vec![self.certificate.clone()];
+        builder.unwrap().with_client_cert_verifier(verifier).with_single_cert(chain, key.into()).unwrap()
     }
 }
 
 /// A bridge behind TLS.
 struct SecureBridge {
     url: String,
-    authority: Authority,
     connections: Arc<AtomicUsize>,
 }
 
-/// Serves the sample report with a certificate for these names.
-fn bridge(names: &[&str]) -> SecureBridge {
-    let authority = Authority::of(names);
+/// Serves the sample report with these settings.
+fn serve(config: ServerConfig) -> SecureBridge {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}/colibri/stats", listener.local_addr().unwrap().port());
     let connections = Arc::new(AtomicUsize::new(0));
-    let (made, config) = (Arc::clone(&connections), Arc::clone(&authority.config));
+    let (made, config) = (Arc::clone(&connections), Arc::new(config));
     thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
             made.fetch_add(1, Ordering::SeqCst);
@@ -83,74 +119,154 @@ fn bridge(names: &[&str]) -> SecureBridge {
                         break;
                     }
                 }
+                // An alert would be lost if the connection were closed before everything has been read.
+                while matches!(stream.sock.read(&mut request), Ok(1..)) {}
             });
         }
     });
-    SecureBridge { url, authority, connections }
+    SecureBridge { url, connections }
+}
+
+/// One scrape of this URL fails for this reason, with these words in the log.
+#[track_caller]
+fn assert_failure(url: &str, args: &[&str], expected: &str, words: &str) {
+    let exporter = Exporter::before(url, &[&["--timeout", "30"], args].concat());
+    let text = exporter.metrics();
+    assert_eq!(reason(&text), Some(expected), "{:?}", exporter.log());
+    let line = exporter.wait_for_log(words);
+    assert!(line.len() <= 200, "{} characters: {line}", line.len());
 }
 
 #[test]
-fn a_root_of_ones_own_is_trusted_beside_the_public_ones() {
-    let bridge = bridge(&["localhost"]);
-    let exporter = Exporter::before(&bridge.url, &["--ca-file", bridge.authority.file()]);
+fn trusts_the_roots_of_the_ca_file() {
+    let identity = Identity::signed(&params(&["localhost"]));
+    let bridge = serve(identity.config());
+    let exporter = Exporter::before(&bridge.url, &["--ca-file", identity.trusted.path()]);
     for scrape in 0..3 {
         assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "scrape {scrape}: {:?}", exporter.log());
     }
-    // A budget of its own does not make another connection of it.
+    // A shorter budget uses the same connection.
     let answer = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "4")]);
     assert_eq!(sample(&answer.body, "jitsi_up"), Some("1"), "{:?}", exporter.log());
     assert_eq!(bridge.connections.load(Ordering::SeqCst), 1);
 }
 
 #[test]
-fn a_certificate_of_nobody_is_refused() {
-    let bridge = bridge(&["localhost"]);
-    let exporter = Exporter::before(&bridge.url, &[]);
-    let text = exporter.metrics();
-    assert_eq!(reason(&text), Some("tls"), "{text}");
-    exporter.wait_for_log("the TLS handshake failed: invalid peer certificate: UnknownIssuer");
+fn rejects_untrusted_certificate() {
+    let bridge = serve(Identity::signed(&params(&["localhost"])).config());
+    let words = "the certificate is from an unknown issuer; give the root certificate of its authority";
+    assert_failure(&bridge.url, &[], "tls", words);
 }
 
 #[test]
-fn the_public_roots_are_asked_as_well_as_those_of_ones_own() {
-    let (bridge, other) = (bridge(&["localhost"]), self::bridge(&["localhost"]));
-    let exporter = Exporter::before(&bridge.url, &["--ca-file", other.authority.file()]);
-    for scrape in 1..=2 {
-        assert_eq!(reason(&exporter.metrics()), Some("tls"));
-        assert_eq!(bridge.connections.load(Ordering::SeqCst), 2 * scrape, "one by each");
+fn rejects_certificate_of_another_authority_in_one_handshake() {
+    let bridge = serve(Identity::signed(&params(&["localhost"])).config());
+    let other = Identity::signed(&params(&["localhost"]));
+    assert_failure(
+        &bridge.url,
+        &["--ca-file", other.trusted.path()],
+        "tls",
+        "the certificate is from an unknown issuer",
+    );
+    assert_eq!(bridge.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn rejects_certificate_for_another_name() {
+    let identity = Identity::signed(&params(&["jvb.example.org", "jvb2.example.org"]));
+    let bridge = serve(identity.config());
+    let words = "the certificate is for another name: jvb.example.org, jvb2.example.org; use a name of the certificate";
+    assert_failure(&bridge.url, &["--ca-file", identity.trusted.path()], "tls", words);
+}
+
+#[test]
+fn rejects_certificate_without_a_name() {
+    let identity = Identity::signed(&params(&[]));
+    let bridge = serve(identity.config());
+    assert_failure(&bridge.url, &["--ca-file", identity.trusted.path()], "tls", "it has no subjectAltName");
+}
+
+#[test]
+fn rejects_certificate_outside_its_dates() {
+    let (mut expired, mut early) = (params(&["localhost"]), params(&["localhost"]));
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    early.not_before = date_time_ymd(2999, 1, 1);
+    for (params, words) in [(expired, "the certificate has expired"), (early, "the certificate is not valid yet")] {
+        let identity = Identity::signed(&params);
+        let bridge = serve(identity.config());
+        assert_failure(&bridge.url, &["--ca-file", identity.trusted.path()], "tls", words);
     }
 }
 
 #[test]
-fn a_certificate_for_another_name_is_refused() {
-    let bridge = bridge(&["jvb.example.org"]);
-    let exporter = Exporter::before(&bridge.url, &["--ca-file", bridge.authority.file()]);
-    assert_eq!(reason(&exporter.metrics()), Some("tls"));
-    exporter.wait_for_log("certificate not valid for name");
+fn accepts_self_signed_certificate_of_a_server_in_the_ca_file() {
+    let identity = Identity::self_signed(&params(&["localhost"]));
+    let bridge = serve(identity.config());
+    assert_failure(&bridge.url, &[], "tls", "or the certificate itself if self-signed, to --ca-file");
+    let exporter = Exporter::before(&bridge.url, &["--ca-file", identity.trusted.path()]);
+    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "{:?}", exporter.log());
 }
 
 #[test]
-fn https_to_a_port_that_speaks_http() {
+fn explains_self_signed_certificate_of_an_authority() {
+    // What `openssl req -x509` makes by default.
+    let mut params = params(&["localhost"]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let identity = Identity::self_signed(&params);
+    let bridge = serve(identity.config());
+    let words = "the certificate is that of an authority (CA:TRUE); make one for a server";
+    assert_failure(&bridge.url, &["--ca-file", identity.trusted.path()], "tls", words);
+    assert_failure(&bridge.url, &[], "tls", words);
+}
+
+#[test]
+fn explains_that_the_bridge_wants_a_client_certificate() {
+    let identity = Identity::signed(&params(&["localhost"]));
+    // In TLS 1.3 the alert comes after the handshake.
+    for version in [&TLS13, &TLS12] {
+        let config = identity.config_with(Some(authority().der().clone()), &[version]);
+        let bridge = serve(config);
+        let words = "the bridge wants a client certificate; jitsiexporter has none";
+        assert_failure(&bridge.url, &["--ca-file", identity.trusted.path()], "tls", words);
+    }
+    // The alert handshake_failure, which OpenSSL sends in TLS 1.2, has several causes.
+    let words = "the bridge refused the TLS handshake; it wants a client certificate, or";
+    assert_failure(&plain(b"\x15\x03\x03\0\x02\x02\x28"), &[], "tls", words);
+}
+
+#[test]
+fn says_to_use_https_where_a_port_speaks_tls() {
+    let bridge = serve(Identity::signed(&params(&["localhost"])).config());
+    let words = "the response is not HTTP: ";
+    let url = bridge.url.replace("https", "http");
+    assert_failure(&url, &[], "malformed", words);
+    assert_failure(&url, &[], "malformed", "if the port speaks TLS, use https:// in --url");
+}
+
+/// Answers each connection with these bytes and closes it.
+fn plain(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     thread::spawn(move || {
-        for (number, mut stream) in listener.incoming().map_while(Result::ok).enumerate() {
+        for mut stream in listener.incoming().map_while(Result::ok) {
             let _ = stream.read(&mut [0; 1000]);
-            if number == 0 {
-                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-            }
-            // The second is hung up on without a word.
+            let _ = stream.write_all(bytes);
         }
     });
-    let exporter = Exporter::before(&url, &[]);
-    for _ in 0..2 {
-        assert_eq!(reason(&exporter.metrics()), Some("tls"), "{:?}", exporter.log());
-    }
+    url
 }
 
 #[test]
-fn a_handshake_that_hangs() {
-    // Connections wait in its queue for ever.
+fn says_to_use_http_where_a_port_does_not_speak_tls() {
+    let url = plain(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    assert_failure(&url, &[], "tls", "the port does not speak TLS; use http:// in --url");
+    let words = "the connection was closed during the TLS handshake; if the port speaks plain HTTP, use http://";
+    assert_failure(&plain(b""), &[], "tls", words);
+}
+
+#[test]
+fn ends_a_silent_handshake_with_the_budget() {
+    // Connections stay in the queue of this listener.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let exporter = Exporter::before(&format!("https://{}/", listener.local_addr().unwrap()), &["--timeout", "0.5"]);
     let start = Instant::now();
@@ -159,9 +275,9 @@ fn a_handshake_that_hangs() {
     exporter.wait_for_log("timed out in the TLS handshake");
 }
 
-/// Asks bridges that answer a connection with these bytes, one by one. Whether a byte comes just before or just after the
-/// budget has run out is chance, so there are several gaps between them.
-fn drip(authority: &Authority, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone + Send + 'static) {
+/// Scrapes bridges that send these bytes slowly, one by one. Whether a byte comes just before or just after the end of the budget
+/// is chance, so there are several pauses between them.
+fn drip(trusted: &PemFile, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone + Send + 'static) {
     let ask = |gap: u64| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
@@ -175,7 +291,7 @@ fn drip(authority: &Authority, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone
                 thread::sleep(Duration::from_millis(gap));
             }
         });
-        let exporter = Exporter::before(&url, &["--timeout", "0.5", "--ca-file", authority.file()]);
+        let exporter = Exporter::before(&url, &["--timeout", "0.5", "--ca-file", trusted.path()]);
         (gap, exporter)
     };
     for (gap, exporter) in [5, 10, 20, 35, 50, 70, 90].map(ask) {
@@ -187,17 +303,17 @@ fn drip(authority: &Authority, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone
 }
 
 #[test]
-fn a_handshake_that_drips() {
+fn ends_a_slow_handshake_with_the_budget() {
     // A record of 16 KiB, which takes more than a minute.
     let record = [&[0x16, 3, 3, 0x40, 0][..], &[0; 0x4000]].concat();
-    drip(&Authority::of(&["localhost"]), move |_| record.clone());
+    drip(&Identity::signed(&params(&["localhost"])).trusted, move |_| record.clone());
 }
 
 #[test]
-fn an_answer_that_drips() {
-    let authority = Authority::of(&["localhost"]);
-    let config = Arc::clone(&authority.config);
-    drip(&authority, move |socket| {
+fn ends_a_slow_response_with_the_budget() {
+    let identity = Identity::signed(&params(&["localhost"]));
+    let config = Arc::new(identity.config());
+    drip(&identity.trusted, move |socket| {
         let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
         let _ = connection.complete_io(socket);
         let body = " ".repeat(8000) + CURRENT;
@@ -209,10 +325,10 @@ fn an_answer_that_drips() {
 }
 
 #[test]
-fn a_file_that_holds_no_certificate_is_a_usage_error() {
+fn rejects_ca_file_without_a_certificate() {
     for (file, complaint) in [
         ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be used: no such file or directory"),
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "it holds no PEM certificate"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "it has no PEM certificate"),
         ("/", "cannot be used: is a directory"),
         ("/dev/zero", "it is larger than 4 MiB"),
     ] {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::percent_decode_str;
 use ureq::http::Uri;
-use ureq::http::uri::{Authority, PathAndQuery};
+use ureq::http::uri::{Authority, PathAndQuery, Scheme};
 
 /// Where the bridge has its statistics when the URL says nothing of a path.
 const DEFAULT_PATH: &str = "/colibri/stats";
@@ -15,7 +15,7 @@ const DEFAULT_PATH: &str = "/colibri/stats";
 pub(super) const MAX_URL: usize = 2048;
 
 /// The URL of a bridge's statistics: http or https. `user:password@` is taken out of it and kept apart, so that no way of
-/// printing it shows a credential.
+/// printing it shows a credential. A query may hold a token and is not printed either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BridgeUrl {
     uri: Uri,
@@ -27,7 +27,7 @@ impl BridgeUrl {
     ///
     /// # Errors
     ///
-    /// If it is no http or https URL; the text says what is wrong and quotes the URL without credentials.
+    /// If it is not an http or https URL. The text says what is wrong and quotes the URL without credentials and query.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_URL {
             return Err(format!("a URL of {} bytes is too long; {MAX_URL} are the most", text.len()));
@@ -50,16 +50,22 @@ impl BridgeUrl {
             credentials.extend(percent_decode_str(password));
             format!("Basic {}", BASE64.encode(credentials))
         });
+        if host.starts_with('[') && host.contains('%') {
+            return Err(format!(
+                "{} has an IPv6 zone, which is not supported: use a name or another address",
+                quoted()
+            ));
+        }
         let host: Authority = host.parse().map_err(|error| format!("{} has no valid host: {error}", quoted()))?;
         let port = host.as_str().strip_prefix(host.host()).and_then(|rest| rest.strip_prefix(':'));
         if host.host().is_empty() || port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port > 0)) {
             return Err(format!("{} has no valid host and port", quoted()));
         }
-        // An unencoded slash in a password ends the host before the @, and the rest of the password would look like a path.
+        // An unencoded slash in a password ends the host before the @: the rest of the password looks like a path.
         if parts.path_and_query.as_ref().is_some_and(|path| path.as_str().contains('@')) {
             return Err(format!("{} has an @ in its path; in a password / is written %2F", quoted()));
         }
-        // The same with what looks like a fragment, of which the parts know nothing any more.
+        // The same with a fragment, which the parts do not have any more.
         if text.split_once('#').is_some_and(|(_, fragment)| fragment.contains('@')) {
             return Err(format!("{} has an @ behind a #; in a password # is written %23", quoted()));
         }
@@ -73,6 +79,10 @@ impl BridgeUrl {
         Ok(Self { uri, authorization })
     }
 
+    pub(super) fn is_https(&self) -> bool {
+        self.uri.scheme() == Some(&Scheme::HTTPS)
+    }
+
     pub(super) fn uri(&self) -> &Uri {
         &self.uri
     }
@@ -83,10 +93,10 @@ impl BridgeUrl {
     }
 }
 
-/// The URL without credentials.
+/// The URL without credentials and query.
 impl fmt::Display for BridgeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
+        f.write_str(&without_query(self.uri.to_string()))
     }
 }
 
@@ -99,17 +109,26 @@ impl fmt::Debug for BridgeUrl {
 /// What was typed, in quotes, for an error: it may be a URL in the wrong place.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", without_credentials(text))
+    format!("\"{}\"", without_query(without_credentials(text)))
 }
 
-/// What may be quoted of a text that was meant as a URL and is none: nothing before the last `@`, because a password with an
-/// unencoded `/` or `@` in it is just what makes a URL invalid.
+/// What may be quoted of a text that was meant as a URL but is not valid: nothing before the last `@`, because a password with
+/// an unencoded `/` or `@` is just what makes a URL invalid.
 fn without_credentials(text: &str) -> String {
     match (text.split_once("://"), text.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) if !scheme.contains('@') => format!("{scheme}://***@{rest}"),
         (_, Some((_, rest))) => format!("***@{rest}"),
         _ => text.to_owned(),
     }
+}
+
+/// A URL up to its query, which may hold a token.
+fn without_query(mut url: String) -> String {
+    if let Some(query) = url.find('?') {
+        url.truncate(query);
+        url.push_str("?***");
+    }
+    url
 }
 
 #[cfg(test)]
@@ -124,8 +143,8 @@ mod tests {
             ("http://localhost:8080/", "http://localhost:8080/colibri/stats"),
             ("https://jitsi.example.org", "https://jitsi.example.org/colibri/stats"),
             ("HTTP://[::1]:8080", "http://[::1]:8080/colibri/stats"),
-            ("http://jvb:8080/stats?x=1", "http://jvb:8080/stats?x=1"),
-            ("http://jvb:8080?x=1", "http://jvb:8080/colibri/stats?x=1"),
+            ("http://jvb:8080/stats?x=1", "http://jvb:8080/stats?***"),
+            ("http://jvb:8080?x=1", "http://jvb:8080/colibri/stats?***"),
             ("http://me:secret@jvb/x", "http://jvb/x"),
         ] {
             assert_eq!(BridgeUrl::parse(typed).unwrap().to_string(), url, "{typed}");
@@ -142,6 +161,9 @@ mod tests {
             ("http://a b/", "\"http://a b/\" is not a URL: invalid uri character"),
             ("http://jvb:0/", "\"http://jvb:0/\" has no valid host and port"),
             ("http://:8080/", "\"http://:8080/\" has no valid host"),
+            ("http://[fe80::1%25eth0]:8080/", "\"http://[fe80::1%25eth0]:8080/\" has an IPv6 zone"),
+            ("http://[fe80::1%eth0]/", "\"http://[fe80::1%eth0]/\" has an IPv6 zone"),
+            ("http://a b/?token=secret", "\"http://a b/?***\" is not a URL"),
         ] {
             let error = BridgeUrl::parse(typed).unwrap_err();
             assert!(error.starts_with(complaint), "{typed}: {error}");
@@ -171,6 +193,8 @@ mod tests {
             "http://me:sec@secret@jvb/ ",
             "me:secret@jvb",
             "me:secret@http://x@jvb",
+            "http://jvb/?token=secret",
+            "jvb?token=secret",
         ] {
             let shown = match BridgeUrl::parse(typed) {
                 Ok(url) => format!("{url} {url:?}"),
@@ -179,6 +203,8 @@ mod tests {
             assert!(!shown.contains("sec"), "{typed}: {shown}");
             assert!(shown.contains("jvb"), "{typed}: {shown}");
         }
+        let url = BridgeUrl::parse("http://jvb/?token=secret").unwrap();
+        assert_eq!(url.uri().query(), Some("token=secret"));
         let url = BridgeUrl::parse("http://me:secret@jvb/").unwrap();
         assert_eq!(format!("{url:?}"), "BridgeUrl(http://jvb/colibri/stats)");
     }

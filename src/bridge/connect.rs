@@ -1,0 +1,319 @@
+//! New connections to the bridge: name, address, TLS.
+//!
+//! ureq makes the connections. It resolves before it looks into its pool, though, in a new thread for each request. Here a name
+//! is resolved when a connection is made, so that an idle connection needs neither thread nor name server.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, time};
+use ureq::{Error, Timeout};
+
+use super::{plain, tls_error};
+use crate::error::{Cause, ScrapeError};
+
+/// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How many addresses of a name are tried: what ureq has room for.
+const MAX_ADDRESSES: usize = 16;
+
+thread_local! {
+    /// Whether this thread has made a connection since it last asked.
+    static CONNECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has made a connection since the last call. If not, its request used a pooled one.
+pub(super) fn connected() -> bool {
+    CONNECTED.replace(false)
+}
+
+/// Gives ureq no addresses: [`Connect`] resolves.
+#[derive(Debug)]
+pub(super) struct Later;
+
+impl Resolver for Later {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        Ok(self.empty())
+    }
+}
+
+/// Makes connections.
+#[derive(Debug, Default)]
+pub(super) struct Connect {
+    names: Names,
+    tcp: TcpConnector,
+    tls: RustlsConnector,
+}
+
+type Tcp = <TcpConnector as Connector>::Out;
+
+impl Connector for Connect {
+    type Out = <RustlsConnector as Connector<Tcp>>::Out;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
+        CONNECTED.set(true);
+        let deadline = Instant::now() + *details.timeout.after;
+        let host = details.uri.scheme().zip(details.uri.authority());
+        let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+        let addresses = self.names.resolve(&host.unwrap_or_default(), deadline).map_err(failed)?;
+        let connect = |addresses: &[_], timeout| self.tcp.connect(&now(details, addresses, timeout), None);
+        let stream = first(&addresses, deadline, connect).map_err(|error| {
+            failed(match error {
+                Error::Timeout(_) => Cause::ConnectTimeout.into(),
+                Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Refused.into(),
+                Error::Io(error) => Cause::Unreachable.with(plain(&error)),
+                error => Cause::Unreachable.with(error),
+            })
+        })?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.tls.connect(&now(details, &[], left), stream).map_err(|error| {
+            failed(match error {
+                Error::Timeout(_) => Cause::HandshakeTimeout.into(),
+                Error::Io(error) => tls_error(&error).unwrap_or_else(|| Cause::HandshakeClosed.into()),
+                error => Cause::Handshake.with(error),
+            })
+        })
+    }
+}
+
+/// Connects to the first address that accepts. An address that does not answer must not use up the time of the others: each is
+/// tried briefly, then those that did not answer again for as long as there is time.
+fn first<T>(
+    all: &[SocketAddr],
+    deadline: Instant,
+    connect: impl Fn(&[SocketAddr], Duration) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let connect = |addresses: &[SocketAddr], timeout: Duration| {
+        // ureq would wait for a second.
+        if timeout.is_zero() { Err(Error::Timeout(Timeout::Connect)) } else { connect(addresses, timeout) }
+    };
+    let [_, _, ..] = all else { return connect(all, left()) };
+    let mut refused = None;
+    let mut silent = Vec::new();
+    for (address, others) in all.iter().zip((0..all.len()).rev()) {
+        let share = left() / u32::try_from(others + 1).unwrap_or(u32::MAX);
+        match connect(&[*address], share.min(ATTEMPT_DELAY)) {
+            Ok(connection) => return Ok(connection),
+            Err(Error::Timeout(_)) => silent.push(*address),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if silent.is_empty() => Err(error),
+        _ => connect(&silent, left()),
+    }
+}
+
+/// The same details with other addresses and another timeout, counted from now. `request_level` is off because the TLS settings
+/// are always those of the agent; with it ureq would read the root certificates again for each connection.
+fn now<'a>(details: &ConnectionDetails<'a>, addresses: &[SocketAddr], timeout: Duration) -> ConnectionDetails<'a> {
+    let mut addrs = details.resolver.empty();
+    for address in addresses {
+        addrs.push(*address);
+    }
+    ConnectionDetails {
+        addrs,
+        request_level: false,
+        now: time::Instant::now(),
+        timeout: NextTimeout { after: timeout.into(), ..details.timeout },
+        current_time: Arc::clone(&details.current_time),
+        run_connector: Arc::clone(&details.run_connector),
+        register_shutdown: Arc::clone(&details.register_shutdown),
+        ..*details
+    }
+}
+
+fn failed(error: ScrapeError) -> Error {
+    Error::Other(Box::new(error))
+}
+
+/// Resolves host names. The system's resolver has no deadline, so it runs in a thread, which may outlive the scrape that began
+/// it. The next scrape waits for the same lookup: a dead name server never holds more than one thread.
+#[derive(Debug)]
+struct Names {
+    lookup: fn(&str) -> Result<Vec<SocketAddr>, String>,
+    running: Mutex<Option<Arc<Lookup>>>,
+}
+
+/// A lookup, and its result once there is one.
+#[derive(Debug, Default)]
+struct Lookup {
+    found: Mutex<Option<Result<Vec<SocketAddr>, String>>>,
+    done: Condvar,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { lookup: system_lookup, running: Mutex::default() }
+    }
+}
+
+impl Names {
+    /// The addresses of a `host:port`.
+    fn resolve(&self, host: &str, deadline: Instant) -> Result<Vec<SocketAddr>, ScrapeError> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        // RFC 6761, 6.3: this name is always the loopback, and a container may have no /etc/hosts that says so.
+        if let (true, Ok(port)) = (name.trim_end_matches('.').eq_ignore_ascii_case("localhost"), port.parse()) {
+            return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+        }
+        let failed = |error: String| Cause::UnknownHost.with(format_args!("{name:?}: {error}"));
+        let lookup = self.lookup(host).map_err(|error| failed(plain(&error)))?;
+        let found = lookup.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let found = lookup.done.wait_timeout_while(found, left, |found| found.is_none());
+        let (found, _) = found.unwrap_or_else(PoisonError::into_inner);
+        found.clone().ok_or(Cause::ResolveTimeout)?.map_err(failed)
+    }
+
+    /// The lookup that is running, or a new one. Results are not kept.
+    fn lookup(&self, host: &str) -> io::Result<Arc<Lookup>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lookup) = &*running
+            && lookup.found.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        {
+            return Ok(Arc::clone(lookup));
+        }
+        let lookup = Arc::new(Lookup::default());
+        let (result, host, find) = (Arc::clone(&lookup), host.to_owned(), self.lookup);
+        thread::Builder::new().name("resolve".to_owned()).spawn(move || {
+            let found = find(&host);
+            *result.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+            result.done.notify_all();
+        })?;
+        *running = Some(Arc::clone(&lookup));
+        Ok(lookup)
+    }
+}
+
+fn system_lookup(host: &str) -> Result<Vec<SocketAddr>, String> {
+    let found = host.to_socket_addrs().map(|addresses| addresses.take(MAX_ADDRESSES).collect());
+    found.map_err(|error| plain(&error).trim_start_matches("failed to lookup address information: ").to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(100)
+    }
+
+    fn address(number: u8) -> SocketAddr {
+        ([192, 0, 2, number], 8080).into()
+    }
+
+    type Tried = (Vec<u8>, Duration);
+
+    /// Connects to addresses of which 1 accepts, 2 refuses, 3 and 4 do not answer. The result, and what was tried for how long.
+    fn connect(all: &[u8], left: Duration) -> (Result<u8, Error>, Vec<Tried>) {
+        let tried = Mutex::new(Vec::new());
+        let all: Vec<_> = all.iter().map(|&number| address(number)).collect();
+        let result = first(&all, Instant::now() + left, |addresses, timeout| {
+            let numbers: Vec<_> = (1..=4).filter(|&number| addresses.contains(&address(number))).collect();
+            tried.lock().unwrap().push((numbers.clone(), timeout));
+            match numbers[..] {
+                [1] => Ok(1),
+                [2] => Err(Error::Io(io::ErrorKind::ConnectionRefused.into())),
+                _ => Err(Error::Timeout(Timeout::Connect)),
+            }
+        });
+        (result, tried.into_inner().unwrap())
+    }
+
+    #[test]
+    fn tries_the_next_address_when_one_does_not_answer() {
+        let (result, tried) = connect(&[3, 2, 1], 100 * SECOND);
+        assert_eq!(result.unwrap(), 1);
+        assert_eq!(tried, [(vec![3], ATTEMPT_DELAY), (vec![2], ATTEMPT_DELAY), (vec![1], ATTEMPT_DELAY)]);
+        assert!(ATTEMPT_DELAY < Duration::from_millis(300));
+    }
+
+    #[test]
+    fn gives_addresses_without_an_answer_the_rest_of_the_time() {
+        let (result, tried) = connect(&[3, 2, 4], 100 * SECOND);
+        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+        assert_eq!(tried.len(), 4);
+        assert_eq!(tried[3].0, [3, 4]);
+        assert!(tried[3].1 > 50 * SECOND, "{tried:?}");
+    }
+
+    #[test]
+    fn tries_refused_addresses_once() {
+        let (result, tried) = connect(&[2, 2], 100 * SECOND);
+        assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
+        assert_eq!(tried.len(), 2);
+    }
+
+    #[test]
+    fn gives_a_single_address_all_the_time() {
+        let (_, tried) = connect(&[3], 100 * SECOND);
+        assert_eq!(tried.len(), 1);
+        assert!(tried[0].1 > 50 * SECOND, "{tried:?}");
+    }
+
+    #[test]
+    fn divides_a_short_time_between_addresses() {
+        let (_, tried) = connect(&[3, 4], SECOND / 10);
+        assert!(tried[0].1 <= SECOND / 20, "{tried:?}");
+        assert!(connect(&[1, 1], Duration::ZERO).1.is_empty());
+    }
+
+    #[test]
+    fn waits_once_for_a_hanging_lookup_and_not_beyond_the_deadline() {
+        let hanging = Arc::new(Lookup::default());
+        let names = Names { running: Mutex::new(Some(Arc::clone(&hanging))), ..Names::default() };
+        for _ in 0..2 {
+            let start = Instant::now();
+            assert_eq!(names.resolve("jvb:8080", soon()), Err(Cause::ResolveTimeout.into()));
+            assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+        }
+        // The name server answers after all, and who is waiting gets the addresses.
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| names.resolve("jvb:8080", Instant::now() + 30 * SECOND));
+            // Held by this test, by the names and by the thread that waits.
+            while Arc::strong_count(&hanging) < 3 {
+                thread::yield_now();
+            }
+            *hanging.found.lock().unwrap() = Some(Ok(vec![address(1)]));
+            hanging.done.notify_all();
+            assert_eq!(waiting.join().unwrap(), Ok(vec![address(1)]));
+        });
+    }
+
+    #[test]
+    fn does_not_remember_addresses() {
+        let done = Lookup { found: Mutex::new(Some(Ok(vec![address(1)]))), done: Condvar::new() };
+        let lookup = |host: &str| if host == "jvb:8080" { Ok(vec![address(2)]) } else { Err("unknown".to_owned()) };
+        let names = Names { lookup, running: Mutex::new(Some(Arc::new(done))) };
+        let resolve = |host| names.resolve(host, Instant::now() + 30 * SECOND);
+        assert_eq!(resolve("jvb:8080"), Ok(vec![address(2)]));
+        let error = resolve("other:8080").unwrap_err();
+        assert_eq!(error, Cause::UnknownHost.with("\"other\": unknown"));
+    }
+
+    #[test]
+    fn looks_up_neither_addresses_nor_localhost() {
+        let lookup = |_: &str| panic!("a lookup");
+        let names = Names { lookup, running: Mutex::default() };
+        let resolve = |host| names.resolve(host, soon()).unwrap();
+        assert_eq!(resolve("192.0.2.1:8080"), [address(1)]);
+        assert_eq!(resolve("[::1]:80"), [(Ipv6Addr::LOCALHOST, 80).into()]);
+        for name in ["localhost:80", "LocalHost:80", "localhost.:80"] {
+            assert_eq!(resolve(name), [(Ipv4Addr::LOCALHOST, 80).into(), (Ipv6Addr::LOCALHOST, 80).into()], "{name}");
+        }
+    }
+}
