@@ -40,6 +40,7 @@ rules: ## test alert and recording rules with promtool
 observability: ## run every query of the dashboards and rules on a real Prometheus
 	cargo build
 	python3 tests/tools/observability.py target/debug/jitsiexporter
+	python3 tests/tools/observability_autoscaling.py target/debug/jitsiexporter
 
 grafana-schema: ## check the dashboards against Grafana's own types; needs npm
 	python3 tests/tools/observability_schema.py

@@ -212,7 +212,7 @@ def start_exporter(processes, binary, url):
     return found[1]
 
 
-def start_prometheus(processes, program, directory, jobs):
+def start_prometheus(processes, program, directory, jobs, labels=lambda name: {"instance": name}):
     """Starts a Prometheus that scrapes the targets of each job, and waits until it is ready."""
     log = open(directory / "prometheus.log", "w+")
     for _ in range(3):  # somebody else can take the port before Prometheus does
@@ -220,7 +220,7 @@ def start_prometheus(processes, program, directory, jobs):
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         static = {
-            job: [{"targets": [to or address], "labels": {"instance": name}} for name, to in targets.items()]
+            job: [{"targets": [to or address], "labels": labels(name)} for name, to in targets.items()]
             for job, targets in jobs.items()
         }
         config = {
