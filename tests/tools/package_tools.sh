@@ -58,6 +58,10 @@ for part in "$@"; do
             debian fish fish
             debian systemd-analyze systemd
             debian node nodejs npm
+            debian jq jq
+            debian curl curl
+            debian openssl openssl
+            debian promtool prometheus
             debian nix-instantiate nix-bin
             debian go golang-go
             venv
