@@ -133,7 +133,22 @@ mod tests {
         }
         assert_eq!("[localhost]:1".parse::<Listen>().unwrap().to_string(), "localhost:1");
         assert_eq!("[]:1".parse::<Listen>().unwrap().to_string(), ":1");
-        for text in ["", "9700", ":", ":x", ":65536", "::1:9700", "[::1:9700", "[[::1]]:9700", "a/b:1", "a@b:1"] {
+        for text in [
+            "",
+            "9700",
+            ":",
+            ":x",
+            ":65536",
+            "::1:9700",
+            "[::1:9700",
+            "[[::1]]:9700",
+            "[[x]:1",
+            "[x]]:1",
+            "x]:1",
+            "a[b:1",
+            "a/b:1",
+            "a@b:1",
+        ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
     }

@@ -313,7 +313,7 @@ fn start_line_has_version_bridge_and_names() {
 }
 
 #[test]
-fn listens_on_ipv4_and_ipv6_by_default() {
+fn address_without_host_is_every_interface() {
     let bridge = FakeBridge::json(CURRENT);
     let exporter = Exporter::start(&["--url", &bridge.url(), "--listen-address", ":0"], &[]);
     assert!(exporter.listens_on().ip().is_unspecified());
@@ -322,6 +322,14 @@ fn listens_on_ipv4_and_ipv6_by_default() {
     if TcpListener::bind("[::1]:0").is_ok() {
         std::net::TcpStream::connect(("::1", port)).expect("v6");
     }
+    assert_eq!(exporter.get("/health").body, "ok");
+}
+
+#[test]
+fn port_alone_listens_on_ipv4_loopback() {
+    // -port implies localhost, which /etc/hosts may list as ::1 first.
+    let exporter = Exporter::start(&["--demo", "-port", "0"], &[]);
+    assert_eq!(exporter.listens_on().ip().to_string(), "127.0.0.1");
     assert_eq!(exporter.get("/health").body, "ok");
 }
 
