@@ -1,8 +1,9 @@
 //! Distributions, in the three forms in which bridges send them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::report::{Number, Report, Value};
+use crate::report::{Number, Value};
 
 /// The largest number of buckets of a distribution. Those of bridges have 22.
 pub const MAX_BUCKETS: usize = 1024;
@@ -23,11 +24,8 @@ impl Distribution {
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
         match value {
-            Value::Object(_) => {
-                let object = value.members()?;
-                if object.get("buckets").is_some() { Self::from_ranges(&object) } else { Self::from_buckets(&object) }
-            }
-            _ => Self::from_sizes(&value.elements()?),
+            Value::Object(_) => Self::from_buckets(value).or_else(|| Self::from_ranges(value)),
+            _ => Self::from_sizes(&value.elements(MAX_BUCKETS)?),
         }
     }
 
@@ -45,14 +43,15 @@ impl Distribution {
 
     /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the bridge's own
     /// metrics.
-    fn from_buckets(object: &Report) -> Option<Self> {
-        let mut buckets = Vec::new();
-        for (key, value) in object.iter().collect::<BTreeMap<_, _>>() {
-            if let Some(bound) = key.strip_prefix("bucket_le_") {
-                let bound = if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound)?.as_f64() };
-                buckets.push((bound, value.number()?.as_count()?));
-            }
-        }
+    fn from_buckets(value: &Value) -> Option<Self> {
+        let mut members = members(value, |key| key.starts_with("bucket_le_") || matches!(key, "count" | "sum"))?;
+        let (count, sum) = (members.remove("count")?.number()?.as_count()?, members.remove("sum")?.number()?);
+        let bucket = |(key, value): (Cow<str>, Value)| {
+            let bound = key.strip_prefix("bucket_le_")?;
+            let bound = if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound)?.as_f64() };
+            Some((bound, value.number()?.as_count()?))
+        };
+        let mut buckets: Vec<_> = members.into_iter().map(bucket).collect::<Option<_>>()?;
         buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let mut below = 0;
         for (_, count) in &mut buckets {
@@ -60,24 +59,24 @@ impl Distribution {
             *count = cumulative.checked_sub(below)?;
             below = cumulative;
         }
-        let distribution = Self::new(buckets, object.get("sum")?.number()?)?;
-        (object.get("count")?.number()?.as_count()? == distribution.count).then_some(distribution)
+        Self::new(buckets, sum).filter(|distribution| distribution.count == count)
     }
 
     /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
     /// are not cumulative: the one nested object in `/colibri/stats`, of 2021. The percentiles, the average and the maximum are
     /// derived and dropped. The count is the sum of the buckets: the bridge writes its own `total_count` at another moment, and
     /// OpenMetrics wants the two to be equal.
-    fn from_ranges(object: &Report) -> Option<Self> {
-        let mut buckets = Vec::new();
-        for (key, value) in object.get("buckets")?.members()?.iter().collect::<BTreeMap<_, _>>() {
-            let bound = match (key.strip_prefix("<= "), key.starts_with("> ")) {
-                (Some(bound), _) => bound.parse::<u32>().ok()?.into(),
-                (None, true) => f64::INFINITY,
-                (None, false) => continue,
+    fn from_ranges(value: &Value) -> Option<Self> {
+        let object = members(value, |key| matches!(key, "total_value" | "buckets"))?;
+        let ranges = members(object.get("buckets")?, |key| key.starts_with("<= ") || key.starts_with("> "))?;
+        let bucket = |(key, value): (Cow<str>, Value)| {
+            let bound = match key.strip_prefix("<= ") {
+                Some(bound) => bound.parse::<u32>().ok()?.into(),
+                None => f64::INFINITY,
             };
-            buckets.push((bound, value.number()?.as_count()?));
-        }
+            Some((bound, value.number()?.as_count()?))
+        };
+        let mut buckets: Vec<_> = ranges.into_iter().map(bucket).collect::<Option<_>>()?;
         buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         Self::new(buckets, object.get("total_value")?.number()?)
     }
@@ -118,4 +117,16 @@ impl Distribution {
         let single = self.buckets.iter().zip(0..).all(is_size);
         single.then(|| self.buckets.iter().map(|(_, count)| *count).enumerate())
     }
+}
+
+/// The members of an object under the keys that are wanted. `None` if there are too many, or if the value is not an object.
+fn members<'a>(value: &Value<'a>, wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<Cow<'a, str>, Value<'a>>> {
+    let mut members = BTreeMap::new();
+    value.members(|key, value| {
+        // One more shows that there are too many; two are not buckets.
+        if wanted(&key) && members.len() <= MAX_BUCKETS + 2 {
+            members.insert(key, value);
+        }
+    })?;
+    (members.len() <= MAX_BUCKETS + 2).then_some(members)
 }

@@ -4,12 +4,13 @@
 //! how they will be written.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
 use crate::distribution::Distribution;
-use crate::report::{Number, Report, Value};
+use crate::error::ScrapeError;
+use crate::report::{self, Number, Value};
+use crate::unknown;
 
 /// How metrics are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +34,8 @@ pub struct Family {
 #[derive(Debug)]
 enum About {
     Known(&'static Descriptor),
-    Unknown(Box<Unknown>),
-}
-
-/// The name and the help text of a statistic that the catalogue does not have.
-#[derive(Debug)]
-struct Unknown {
-    name: String,
-    help: String,
+    /// The name and behind it, from this byte on, the help text.
+    Unknown(Box<str>, usize),
 }
 
 /// A metric's type with its values.
@@ -71,21 +66,30 @@ impl Family {
         Self { about: About::Known(descriptor), metric }
     }
 
+    /// A number under a key that the catalogue does not have.
+    #[must_use]
+    pub fn unknown(name: &str, help: &str, number: Number) -> Self {
+        let mut text = String::with_capacity(name.len() + help.len());
+        text.push_str(name);
+        text.push_str(help);
+        Self { about: About::Unknown(text.into_boxed_str(), name.len()), metric: Metric::Unknown(number) }
+    }
+
     /// The name of the sample as Prometheus stores it, `_total` and `_info` included.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.name,
-            About::Unknown(unknown) => &unknown.name,
+            About::Unknown(text, length) => &text[..*length],
         }
     }
 
-    /// The name less the suffix of the kind and less the unit.
+    /// The name without the suffix of the kind and without the unit.
     #[must_use]
     pub fn stem(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.stem,
-            About::Unknown(unknown) => &unknown.name,
+            About::Unknown(..) => self.name(),
         }
     }
 
@@ -94,7 +98,7 @@ impl Family {
     pub fn unit(&self) -> Option<&'static str> {
         match &self.about {
             About::Known(descriptor) => descriptor.unit,
-            About::Unknown(_) => None,
+            About::Unknown(..) => None,
         }
     }
 
@@ -103,7 +107,7 @@ impl Family {
     pub fn help(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.help,
-            About::Unknown(unknown) => &unknown.help,
+            About::Unknown(text, length) => &text[*length..],
         }
     }
 
@@ -135,53 +139,7 @@ impl Family {
         };
         Some(Self::new(descriptor, metric))
     }
-
-    /// A number under a key that the catalogue does not have.
-    fn unknown(path: &str, number: Number) -> Self {
-        let mut help = String::with_capacity(UNKNOWN_HELP.len() + path.len() + 4);
-        help.push_str(UNKNOWN_HELP);
-        help.push_str(" (");
-        // What would need escaping in a help text is replaced, as it is in the name.
-        push_valid(&mut help, path, |c| !matches!(c, '"' | '\\') && !c.is_control());
-        help.push_str(").");
-        let about = About::Unknown(Box::new(Unknown { name: unknown_name(path), help }));
-        Self { about, metric: Metric::Unknown(number) }
-    }
-
-    /// The names that belong to this family in one format or the other. No other family may use any of them, or a parser would
-    /// see one sample twice, or a sample in the wrong family.
-    fn names(&self) -> impl Iterator<Item = String> {
-        let name = self.name();
-        let (base, suffixes): (&str, &[&str]) = match self.metric {
-            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
-            Metric::Counter(_) => match name.strip_suffix("_total") {
-                Some(base) => (base, &["", "_total", "_created"]),
-                None => (name, &[""]),
-            },
-            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
-            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
-            Metric::Histogram(..) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
-        };
-        suffixes.iter().map(move |suffix| format!("{base}{suffix}"))
-    }
 }
-
-const UNKNOWN_HELP: &str = "Statistic unknown to this release of the exporter";
-
-/// The longest key, in bytes and with those of the objects around it, under which an unknown statistic is exposed. The longest
-/// of a bridge has 42. A key stands in an answer four times, and that of an object once more for each of its members: without
-/// a limit the largest report would become an answer of gigabytes.
-pub const MAX_KEY: usize = 200;
-
-/// How many unknown statistics are exposed: a bridge has about a hundred in all.
-pub const MAX_UNKNOWN: usize = 2048;
-
-/// How many bytes the keys of all unknown statistics may have together, with those of the objects around them: twenty times
-/// what a bridge has in all. A small report of many members under a long key would become a hundred times as large otherwise.
-pub const MAX_KEYS: usize = 64 * 1024;
-
-/// Objects within objects are looked into this deep. No bridge ever went beyond two; the limit bounds recursion.
-pub const MAX_NESTING: usize = 16;
 
 /// What a report gives.
 #[derive(Debug, Default)]
@@ -194,26 +152,36 @@ pub struct Families {
     /// Whether the report has a statistic that some bridge ever sent, with whatever value. Without one it is something else:
     /// a string that goes into a label does not count, because `/about/version` has a `version` too.
     pub is_of_bridge: bool,
+    /// Whether it is the report of Jicofo, which shares `conferences` and others with the bridge.
+    pub is_of_jicofo: bool,
 }
 
-/// Makes families of a report.
+/// A key at the top of Jicofo's `/stats`, in every release, and in no report of a bridge.
+const KEY_OF_JICOFO: &str = "bridge_selector";
+
+/// Makes families of a response.
 ///
 /// Of several statistics that end in one name the first wins, and the metrics about the scrape win over all. Of the two keys of
 /// a statistic, that of `/colibri/stats` wins.
-#[must_use]
-pub fn families(report: &Report, names: Names) -> Families {
+///
+/// # Errors
+///
+/// If the response is not a report.
+pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
     let mut known = vec![Known::default(); KEYS.count()];
-    let mut unknown = Vec::new();
-    for (key, value) in report.iter() {
-        // Of a key that comes twice the last value counts.
-        match KEYS.number(key) {
-            Some(number) => known[number] = Known { value: Some(value), exposed: false },
-            None => unknown.push((key, value)),
+    let mut unknown = unknown::Members::default();
+    let mut is_of_jicofo = false;
+    report::read(body, |key, value| {
+        if let Some(number) = KEYS.number(&key) {
+            // Of a key that comes twice the last value counts.
+            known[number] = Known { value: Some(value), exposed: false };
+        } else {
+            is_of_jicofo |= key == KEY_OF_JICOFO;
+            unknown.push(key, value);
         }
-    }
+    })?;
 
-    // A few more for the metrics about the scrape, which come in front, and for second names.
-    let mut families: Vec<Family> = Vec::with_capacity(report.iter().len() + 2 * catalogue::OWN.len());
+    let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut is_of_bridge = false;
     for (row, sources) in KEYS.rows() {
         for &(source, number) in sources {
@@ -223,7 +191,7 @@ pub fn families(report: &Report, names: Names) -> Families {
                 // A statistic that has become several is one that this release does not know.
                 (None, _) => {
                     if is_several(row, value) && !*exposed {
-                        unknown.push((source.key, *value));
+                        unknown.push(source.key.into(), *value);
                         *exposed = true;
                     }
                     continue;
@@ -249,15 +217,12 @@ pub fn families(report: &Report, names: Names) -> Families {
         }
     }
     let lost = known.iter().filter(|known| known.value.is_some() && !known.exposed).count();
-    let mut unexposed = u64::try_from(lost).unwrap_or(u64::MAX);
-
-    if !unknown.is_empty() {
-        let mut strangers = Strangers::beside(&mut families, unknown.len());
-        strangers.object(&mut String::new(), unknown, MAX_NESTING);
-        unexposed += strangers.unexposed;
-    }
-    Families { list: families, unexposed, is_of_bridge }
+    let unexposed = lost as u64 + unknown::expose(unknown, &mut families);
+    Ok(Families { list: families, unexposed, is_of_bridge, is_of_jicofo })
 }
+
+/// Room for the families of a current bridge, and for those about the scrape, which come in front.
+const ROOM: usize = 120;
 
 /// The value of a key of the catalogue.
 #[derive(Clone, Debug, Default)]
@@ -270,92 +235,6 @@ struct Known<'a> {
 /// Whether a statistic that is a single value in the catalogue is an object now.
 fn is_several(row: &Row, value: &Value) -> bool {
     !matches!(row.kind, Kind::Sizes | Kind::Histogram) && matches!(value, Value::Object(_))
-}
-
-/// The statistics that the catalogue does not have, on their way to the others.
-struct Strangers<'a> {
-    families: &'a mut Vec<Family>,
-    /// Names that are in use.
-    taken: HashSet<String>,
-    /// How many may still come.
-    room: usize,
-    /// How many bytes their keys may have.
-    room_for_keys: usize,
-    /// How many values could not be exposed.
-    unexposed: u64,
-}
-
-impl<'a> Strangers<'a> {
-    fn beside(families: &'a mut Vec<Family>, number: usize) -> Self {
-        let mut taken = HashSet::with_capacity(2 * families.len() + number);
-        for own in catalogue::OWN {
-            taken.insert(own.name.to_owned());
-            taken.insert(own.name.strip_suffix("_info").unwrap_or(own.name).to_owned());
-        }
-        taken.extend(families.iter().flat_map(Family::names));
-        Self { families, taken, room: MAX_UNKNOWN, room_for_keys: MAX_KEYS, unexposed: 0 }
-    }
-
-    /// Exposes the numbers and booleans of an object, and of the objects in it, by name; `path` leads to it.
-    fn object(&mut self, path: &mut String, mut members: Vec<(&str, Value)>, nesting: usize) {
-        // The sort keeps the order of equal keys, so the last of them is the one that counts.
-        members.sort_by_key(|(key, _)| *key);
-        let length = path.len();
-        for (place, (key, value)) in members.iter().enumerate() {
-            if members.get(place + 1).is_some_and(|(next, _)| next == key) {
-                continue;
-            }
-            path.push_str(key);
-            if path.len() > MAX_KEY {
-                self.unexposed += 1;
-            } else {
-                self.value(path, value, nesting);
-            }
-            path.truncate(length);
-        }
-    }
-
-    fn value(&mut self, path: &mut String, value: &Value, nesting: usize) {
-        let number = match value {
-            Value::Number(number) => Some(*number),
-            Value::Boolean(truth) => Some(Number::Unsigned((*truth).into())),
-            Value::Object(_) if nesting > 0 => {
-                if let Some(inner) = value.members() {
-                    path.push('_');
-                    self.object(path, inner.iter().collect(), nesting - 1);
-                    return;
-                }
-                None
-            }
-            _ => None,
-        };
-        let has_room = self.room > 0 && path.len() <= self.room_for_keys;
-        match number.filter(|_| has_room).map(|number| Family::unknown(path, number)) {
-            Some(family) if self.taken.insert(family.name().to_owned()) => {
-                self.families.push(family);
-                self.room -= 1;
-                self.room_for_keys -= path.len();
-            }
-            _ => self.unexposed += 1,
-        }
-    }
-}
-
-/// `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules only.)
-fn unknown_name(path: &str) -> String {
-    let mut name = String::with_capacity("jitsi_".len() + path.len());
-    name.push_str("jitsi_");
-    push_valid(&mut name, path, |c| c.is_ascii_alphanumeric() || c == '_');
-    name
-}
-
-/// Adds a text, every character that is not valid replaced. Usually all are.
-fn push_valid(to: &mut String, text: &str, valid: fn(char) -> bool) {
-    if text.chars().all(valid) {
-        to.push_str(text);
-    } else {
-        to.extend(text.chars().map(|c| if valid(c) { c } else { '_' }));
-    }
 }
 
 /// A number of the bridge in another unit, or in the base unit. Integers stay integers where the result is one. `None` if the
@@ -453,22 +332,6 @@ mod tests {
             (Unsigned(u64::MAX), Float(18_446_744_073_709_551_615.0 / 1000.0)),
         ] {
             assert_eq!(convert(number, Unit::BitsPerSecond, Some(Unit::KilobitsPerSecond)), Some(converted));
-        }
-    }
-
-    #[test]
-    fn makes_valid_names() {
-        for (key, name) in [
-            ("", "jitsi_"),
-            ("new_key", "jitsi_new_key"),
-            ("camelCase", "jitsi_camelCase"),
-            ("with-dash and space", "jitsi_with_dash_and_space"),
-            ("1st", "jitsi_1st"),
-            ("schlüssel", "jitsi_schl_ssel"),
-            ("a:b", "jitsi_a_b"),
-            ("a\nb\"c\\d", "jitsi_a_b_c_d"),
-        ] {
-            assert_eq!(unknown_name(key), name);
         }
     }
 }

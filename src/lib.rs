@@ -14,8 +14,11 @@
 //!    │  budget, names, format
 //!  scrape                       the story of one scrape, top to bottom:
 //!    ├── bridge                   bytes    = bridge.fetch(budget)          one blocking GET (ureq)
-//!    ├── report                   report   = Report::parse(bytes)          JSON -> values (serde_json)
-//!    ├── family ── catalogue      families = families(report, names)       the table: one row per statistic
+//!    ├── family                   families = family::read(bytes, names)    what is exposed, under which name
+//!    │    ├── report                JSON -> values (serde_json, humantime)
+//!    │    ├── catalogue             the table: one row per statistic
+//!    │    ├── distribution          arrays and buckets
+//!    │    └── unknown               what the catalogue does not have
 //!    └── render ── format         text     = render(families, format)      the two text formats (prometheus-client)
 //! ```
 //!
@@ -46,4 +49,5 @@ pub mod log;
 pub mod render;
 pub mod report;
 pub mod scrape;
+pub mod unknown;
 pub mod web_config;

@@ -1,15 +1,15 @@
-//! The bridge's answer, read: JSON in, typed values out.
+//! The bridge's response, read: JSON in, typed values out.
 //!
 //! This module knows JSON and the ways in which bridges of twelve years wrote numbers, and nothing of metrics. It reads in one
-//! pass and keeps no tree: a value borrows its text from the answer and is looked into only when somebody asks. So a number
-//! out of range, a string with half a surrogate pair or a thousand nested brackets cost that one value and not the report,
-//! and the memory stays a small multiple of the body.
+//! pass and keeps no tree: members are handed out one by one, and a value borrows its text from the response and is parsed only
+//! when it is used. So a number out of range, a string with half a surrogate pair or a thousand nested brackets cost that one
+//! value and not the report, and what is kept of a hostile report is up to the caller.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_core::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Cause, ScrapeError};
@@ -167,33 +167,27 @@ impl<'a> Value<'a> {
         humantime::parse_rfc3339_weak(&self.string()?).ok()
     }
 
-    /// The elements of an array. A string that holds an array counts as that array.
+    /// The elements of an array. A string that holds an array counts as that array. `None` if there are more than `limit`.
     #[must_use]
-    pub fn elements(&self) -> Option<Vec<Value<'a>>> {
-        match *self {
-            Self::Array(text) => elements(text),
+    pub fn elements(&self, limit: usize) -> Option<Vec<Value<'a>>> {
+        let array = match *self {
+            Self::Array(text) => text,
             // A text with escapes is an owned copy and cannot be borrowed from, but an array of numbers has none.
             Self::Text(_) => match self.string()? {
-                Cow::Borrowed(text) => elements(text),
-                Cow::Owned(_) => None,
+                Cow::Borrowed(text) => text,
+                Cow::Owned(_) => return None,
             },
-            _ => None,
-        }
+            _ => return None,
+        };
+        serde_json::Deserializer::from_str(array).deserialize_seq(Elements { limit }).ok()
     }
 
-    /// The members of an object.
-    #[must_use]
-    pub fn members(&self) -> Option<Report<'a>> {
-        match self {
-            Self::Object(text) => serde_json::from_str(text).ok(),
-            _ => None,
-        }
+    /// Calls `member` with each key and value of an object, in the order of the document. A key may come twice; then the last
+    /// value counts, which is the rule of JSON readers. `None` if the value is not an object.
+    pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
+        let Self::Object(text) = self else { return None };
+        serde_json::Deserializer::from_str(text).deserialize_map(Members(member)).ok().map(|_| ())
     }
-}
-
-fn elements(array: &str) -> Option<Vec<Value<'_>>> {
-    let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
-    Some(elements.into_iter().map(Value::classify).collect())
 }
 
 /// A time as bridges write it: `yyyy-MM-dd HH:mm:ss.SSS`, in UTC. The inverse of [`Value::time`].
@@ -202,36 +196,23 @@ pub fn date_time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string().replace('T', " ").replace('Z', "")
 }
 
-/// The keys and values of one JSON object, in the order of the document. A key may come twice; then the last counts, which is
-/// the rule of JSON readers.
-#[derive(Debug)]
-pub struct Report<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
-
-impl<'a> Report<'a> {
-    /// Reads the bridge's answer: an object, or (2.0-35 to 2.0-42) an array of exactly one.
-    ///
-    /// # Errors
-    ///
-    /// If the response is not JSON, or is JSON without statistics.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ScrapeError> {
-        let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
-        match serde_json::from_str(text).map_err(|error| not_json(&error, body))? {
-            Document::Object(report) if report.0.is_empty() => Err(Cause::Empty.into()),
-            Document::Object(report) => Ok(report),
-            Document::Other(what) => Err(Cause::NotObject.with(what)),
-        }
-    }
-
-    /// The keys and values in the order of the document.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Value<'a>)> {
-        self.0.iter().map(|(key, value)| (&**key, *value))
-    }
-
-    /// The value of a key; of several, the last.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.0.iter().rev().find(|(own, _)| own == key).map(|(_, value)| *value)
+/// Reads the bridge's response, an object or (2.0-35 to 2.0-42) an array of exactly one, and calls `member` as
+/// [`Value::members`] does. Whatever it was called with is void if there is an error in the end.
+///
+/// # Errors
+///
+/// If the response is not JSON, or is JSON without statistics.
+pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Result<(), ScrapeError> {
+    let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let document = deserializer.deserialize_any(Document(member)).and_then(|document| {
+        deserializer.end()?;
+        Ok(document)
+    });
+    match document.map_err(|error| not_json(&error, body))? {
+        Content::Members(0) => Err(Cause::Empty.into()),
+        Content::Members(_) => Ok(()),
+        Content::Other(what) => Err(Cause::NotObject.with(what)),
     }
 }
 
@@ -250,123 +231,139 @@ fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
     }
 }
 
-/// What can stand at the top of an answer.
-enum Document<'a> {
-    Object(Report<'a>),
+/// What stands at the top of a document.
+enum Content {
+    /// An object with so many members.
+    Members(usize),
+    /// Something else.
     Other(&'static str),
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Document<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DocumentVisitor)
-    }
-}
+/// Reads a whole document.
+struct Document<F>(F);
 
-struct DocumentVisitor;
-
-impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document<'de>;
+impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
+    type Value = Content;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON document")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        ReportVisitor.visit_map(map).map(Document::Object)
+        Members(self.0).visit_map(map).map(Content::Members)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let Some(first) = seq.next_element::<&RawValue>()? else { return Ok(Document::Other("an empty array")) };
+        let Some(first) = seq.next_element::<&RawValue>()? else { return Ok(Content::Other("an empty array")) };
         if seq.next_element::<IgnoredAny>()?.is_some() {
             while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(Document::Other("an array of several elements"));
+            return Ok(Content::Other("an array of several elements"));
         }
         match Value::classify(first) {
-            Value::Object(text) => serde_json::from_str(text).map(Document::Object).map_err(A::Error::custom),
-            _ => Ok(Document::Other("an array without an object")),
+            Value::Object(text) => serde_json::Deserializer::from_str(text)
+                .deserialize_map(Members(self.0))
+                .map(Content::Members)
+                .map_err(A::Error::custom),
+            _ => Ok(Content::Other("an array without an object")),
         }
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Document::Other("a boolean"))
+        Ok(Content::Other("a boolean"))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Document::Other("a number"))
+        Ok(Content::Other("a number"))
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Document::Other("a number"))
+        Ok(Content::Other("a number"))
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Document::Other("a number"))
+        Ok(Content::Other("a number"))
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Document::Other("a string"))
+        Ok(Content::Other("a string"))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Document::Other("null"))
+        Ok(Content::Other("null"))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Report<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ReportVisitor)
-    }
-}
+/// Reads an object; gives the number of its members.
+struct Members<F>(F);
 
-struct ReportVisitor;
-
-impl<'de> Visitor<'de> for ReportVisitor {
-    type Value = Report<'de>;
+impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Members<F> {
+    type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        // Room for a current bridge's 83 keys without growing on the way.
-        let mut members = Vec::with_capacity(96);
-        while let Some(key) = map.next_key_seed(Key)? {
-            members.push((key, Value::classify(map.next_value()?)));
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut number = 0;
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            (self.0)(text_of_key(key), Value::classify(map.next_value()?));
+            number += 1;
         }
-        Ok(Report(members))
+        Ok(number)
     }
 }
 
-/// A key, borrowed unless it has escapes. It is asked for as bytes because half a surrogate pair (`"\ud800"`) is an error to a
-/// reader of text, and one odd key must not cost the rest.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
+/// Reads an array of at most so many elements.
+struct Elements {
+    limit: usize,
 }
 
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<Value<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+        write!(f, "an array of at most {} elements", self.limit)
     }
 
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(str::from_utf8(bytes).map_or_else(|_| Cow::Owned(readable(bytes)), Cow::Borrowed))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            if elements.len() == self.limit {
+                return Err(A::Error::invalid_length(elements.len() + 1, &self));
+            }
+            elements.push(Value::classify(element));
+        }
+        Ok(elements)
+    }
+}
+
+/// A key, borrowed unless it has escapes.
+fn text_of_key(raw: &RawValue) -> Cow<'_, str> {
+    let quoted = raw.get();
+    if quoted.contains('\\') {
+        // As bytes, because half a surrogate pair (`"\ud800"`) is an error to a reader of text.
+        let bytes = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes);
+        return Cow::Owned(bytes.map(|bytes| readable(&bytes)).unwrap_or_default());
+    }
+    Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default())
+}
+
+struct Bytes;
+
+impl Visitor<'_> for Bytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(readable(bytes)))
+        Ok(bytes.to_vec())
     }
 }
 
-/// Text, with a character of the private use area for each byte that is none: two keys that differ there stay two keys, and no
-/// name can hold such a character.
+/// Like `from_utf8_lossy`, but every invalid byte maps to its own private-use character: two keys that differ there stay two keys,
+/// and no name can hold such a character.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -8,7 +8,7 @@ use crate::error::{Cause, ScrapeError};
 use crate::family::{self, Families, Family, Metric, Names};
 use crate::format::Format;
 use crate::render::render;
-use crate::report::{Number, Report};
+use crate::report::Number;
 
 /// The result of a scrape.
 #[derive(Debug)]
@@ -24,21 +24,22 @@ pub struct Scrape {
 pub fn scrape(bridge: &Bridge, budget: Duration, names: Names, format: Format) -> Scrape {
     let start = Instant::now();
     let body = bridge.fetch(budget);
-    expose(body.as_deref().map_err(Clone::clone), || start.elapsed(), names, format)
+    expose(body, || start.elapsed(), names, format)
 }
 
 /// Exposes the result of a fetch. `elapsed` is asked for the duration of the scrape after the report has been read; otherwise
 /// this is a pure function.
 #[must_use]
 pub fn expose(
-    body: Result<&[u8], ScrapeError>,
+    body: Result<impl AsRef<[u8]>, ScrapeError>,
     elapsed: impl FnOnce() -> Duration,
     names: Names,
     format: Format,
 ) -> Scrape {
-    let report = body.and_then(Report::parse).and_then(|report| of_a_bridge(&report, names));
+    // The body is not needed any more when the text is written: both of a hostile report together are more than a sidecar has.
+    let families = body.and_then(|body| family::read(body.as_ref(), names)).and_then(of_a_bridge);
     let duration = Number::Float(elapsed().as_secs_f64());
-    let (Families { list: mut families, unexposed, .. }, error) = match report {
+    let (Families { list: mut families, unexposed, .. }, error) = match families {
         Ok(families) => (families, None),
         Err(error) => (Families::default(), Some(error)),
     };
@@ -63,15 +64,11 @@ fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {
     [Some(("reason", error.reason().to_owned())), code].into_iter().flatten().collect()
 }
 
-/// A key at the top of Jicofo's `/stats`, in every release, and in no report of a bridge. It shares `conferences` and others
-/// with the bridge.
-const KEY_OF_JICOFO: &str = "bridge_selector";
-
-/// The families of a report, unless it is not from a bridge: a wrong URL must not look healthy.
-fn of_a_bridge(report: &Report, names: Names) -> Result<Families, ScrapeError> {
-    if report.get(KEY_OF_JICOFO).is_some() {
-        return Err(Cause::Jicofo.into());
+/// Refuses a report that is not from a bridge: a wrong URL must not look healthy.
+fn of_a_bridge(families: Families) -> Result<Families, ScrapeError> {
+    match families {
+        Families { is_of_jicofo: true, .. } => Err(Cause::Jicofo.into()),
+        Families { is_of_bridge: false, .. } => Err(Cause::NoStatistics.into()),
+        families => Ok(families),
     }
-    let families = family::families(report, names);
-    if families.is_of_bridge { Ok(families) } else { Err(Cause::NoStatistics.into()) }
 }

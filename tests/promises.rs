@@ -223,7 +223,7 @@ fn promise_5_the_answer_is_always_valid() {
             "jitsi_version_info{version=\"x\"} 1",
         ),
         ("\"a-b\": 7, \"a b\": 1, \"a_b\": 7", "jitsi_a_b 1", "jitsi_a_b 1"),
-        ("\"a\": {\"b\": 1}, \"a_b\": 7", "jitsi_a_b 1", "jitsi_a_b 1"),
+        ("\"a\": {\"b\": 7}, \"a_b\": 1", "jitsi_a_b 1", "jitsi_a_b 1"),
     ] {
         for (names, format) in ALL {
             let text = text(&with_statistic(&format!("{{{clash}}}")), names, format);
@@ -560,7 +560,7 @@ fn demo_is_plausible() {
     let mut busiest: f64 = 0.0;
     // More than a week, to every part of a day.
     for _ in 0..200 {
-        now += Duration::from_millis(3_893_000);
+        now += Duration::from_secs(3_893);
         for report in [demo::stats(now), demo::native(now)] {
             let text = open_metrics(&report);
             let value = |name: &str| sample(&text, name).map(|value| value.parse::<f64>().unwrap());

@@ -1,0 +1,250 @@
+//! The statistics of a report that the catalogue does not have: a bridge newer than the exporter loses nothing.
+//!
+//! Numbers and booleans are exposed under a name made of the key. What the report may make of that is bounded: no limit is near
+//! what a bridge sends, and all of them together bound the memory and the answer of a hostile report.
+
+use std::borrow::Cow;
+
+use crate::catalogue;
+use crate::family::{Family, Metric};
+use crate::report::{Number, Value};
+
+/// The longest key, in bytes and with those of the objects around it, under which an unknown statistic is exposed. The longest
+/// of a bridge has 53. A key stands in an answer four times, and that of an object once more for each of its members: without
+/// a limit the largest report would become an answer of gigabytes.
+pub const MAX_KEY: usize = 200;
+
+/// The largest number of unknown statistics that are exposed: ten times what a bridge has in all.
+pub const MAX_UNKNOWN: usize = 1024;
+
+/// The largest number of bytes that the keys of all unknown statistics have together, with those of the objects around them: ten
+/// times what a bridge has in all. A small report of many members under a long key would become a hundred times as large
+/// otherwise.
+pub const MAX_KEYS: usize = 32 * 1024;
+
+/// The largest number of objects in objects that are looked into. No bridge ever went beyond two.
+pub const MAX_NESTING: usize = 16;
+
+/// Members of one object, of which each key counts once.
+#[derive(Debug, Default)]
+pub struct Members<'a> {
+    members: Vec<(Cow<'a, str>, Value<'a>)>,
+    /// How many were dropped, because there was no room.
+    dropped: u64,
+}
+
+impl<'a> Members<'a> {
+    /// The largest number of members that are held. When it is reached, there is room again for as many as are exposed; so the
+    /// work for a member does not grow with their number.
+    const ROOM: usize = 2 * MAX_UNKNOWN;
+
+    /// Adds a member. Of a key that comes twice, the last value counts.
+    pub fn push(&mut self, key: Cow<'a, str>, value: Value<'a>) {
+        if self.members.len() == Self::ROOM {
+            self.tidy();
+            self.dropped += (self.members.len() as u64).saturating_sub(MAX_UNKNOWN as u64);
+            self.members.truncate(MAX_UNKNOWN);
+        }
+        self.members.push((key, value));
+    }
+
+    /// Sorts by key and removes all but the last of equal keys.
+    fn tidy(&mut self) {
+        // The sort is stable: equal keys stay in the order of the document.
+        self.members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.members.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
+    }
+}
+
+/// Exposes unknown statistics beside the families of known ones: adds theirs, by name, and gives the number of values that are
+/// in none. Of several that end in one name the first wins.
+pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
+    let mut unknown = Unknown { families: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
+    unknown.add_all("", members, MAX_NESTING);
+    while let Some(Object { path, value, nesting }) = unknown.objects.pop() {
+        let mut members = Members::default();
+        match value.members(|key, value| members.push(key, value)) {
+            Some(()) => unknown.add_all(&path, members, nesting - 1),
+            None => unknown.unexposed += 1,
+        }
+    }
+    let Unknown { families: mut found, mut unexposed, .. } = unknown;
+    let all = found.len();
+    found.sort_by(|one, other| one.name().cmp(other.name()));
+    found.dedup_by(|later, earlier| later.name() == earlier.name());
+    let reserved = Reserved::by(families);
+    found.retain(|family| !reserved.has(family.name()));
+    unexposed += (all - found.len()) as u64;
+    families.extend(found);
+    unexposed
+}
+
+/// An object that has not been looked into yet.
+struct Object<'a> {
+    /// What stands before the names of its members.
+    path: String,
+    value: Value<'a>,
+    /// How deep one may still go.
+    nesting: usize,
+}
+
+struct Unknown<'a> {
+    families: Vec<Family>,
+    objects: Vec<Object<'a>>,
+    room_for_keys: usize,
+    unexposed: u64,
+}
+
+impl<'a> Unknown<'a> {
+    /// Adds the members of an object; `before` stands before their names.
+    fn add_all(&mut self, before: &str, mut members: Members<'a>, nesting: usize) {
+        members.tidy();
+        self.unexposed += members.dropped;
+        let mut path = before.to_owned();
+        for (key, value) in members.members {
+            path.truncate(before.len());
+            path.push_str(&key);
+            if !self.add(&path, value, nesting) {
+                self.unexposed += 1;
+            }
+        }
+    }
+
+    /// Adds a value, unless there is no room, or no metric for it.
+    fn add(&mut self, path: &str, value: Value<'a>, nesting: usize) -> bool {
+        let has_room = self.families.len() + self.objects.len() < MAX_UNKNOWN;
+        if !has_room || path.len() > MAX_KEY || path.len() > self.room_for_keys {
+            return false;
+        }
+        self.room_for_keys -= path.len();
+        let number = match value {
+            Value::Number(number) => number,
+            Value::Boolean(truth) => Number::Unsigned(truth.into()),
+            Value::Object(_) if nesting > 0 => {
+                self.objects.push(Object { path: format!("{path}_"), value, nesting });
+                return true;
+            }
+            _ => return false,
+        };
+        self.families.push(Family::unknown(&name(path), &help(path), number));
+        true
+    }
+}
+
+/// `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules only.)
+fn name(path: &str) -> String {
+    let mut name = String::with_capacity("jitsi_".len() + path.len());
+    name.push_str("jitsi_");
+    push_valid(&mut name, path, |c| c.is_ascii_alphanumeric() || c == '_');
+    name
+}
+
+/// The help text. What would need escaping in it is replaced.
+fn help(path: &str) -> String {
+    const HELP: &str = "Statistic unknown to this release of the exporter";
+    let mut help = String::with_capacity(HELP.len() + path.len() + " ().".len());
+    help.push_str(HELP);
+    help.push_str(" (");
+    push_valid(&mut help, path, |c| !matches!(c, '"' | '\\') && !c.is_control());
+    help.push_str(").");
+    help
+}
+
+/// Adds a text, every character that is not valid replaced. Usually all are.
+fn push_valid(to: &mut String, text: &str, valid: fn(char) -> bool) {
+    if text.chars().all(valid) {
+        to.push_str(text);
+    } else {
+        to.extend(text.chars().map(|c| if valid(c) { c } else { '_' }));
+    }
+}
+
+/// The names that belong to families in one format or the other. No other family may use any of them, or a parser would see one
+/// sample twice, or a sample in the wrong family.
+struct Reserved<'a> {
+    /// The name of each family with the suffixes that its samples may have, in order.
+    families: Vec<(&'a str, &'static [&'static str])>,
+}
+
+impl<'a> Reserved<'a> {
+    /// The suffixes of all types.
+    const SUFFIXES: [&'static str; 9] =
+        ["", "_total", "_created", "_info", "_bucket", "_count", "_sum", "_gcount", "_gsum"];
+
+    fn by(families: &'a [Family]) -> Self {
+        // The metrics about the scrape are there in any case.
+        let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
+            Some(base) => (base, &["", "_info"][..]),
+            None => (own.name, &[""][..]),
+        });
+        let mut families: Vec<_> = families.iter().map(Self::of).chain(own).collect();
+        families.sort_unstable();
+        Self { families }
+    }
+
+    fn of(family: &'a Family) -> (&'a str, &'static [&'static str]) {
+        let name = family.name();
+        match family.metric {
+            Metric::Counter(_) => match name.strip_suffix("_total") {
+                Some(base) => (base, &["", "_total", "_created"]),
+                None => (name, &[""]),
+            },
+            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
+            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
+            Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
+            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Self::SUFFIXES.into_iter().any(|suffix| {
+            let Some(base) = name.strip_suffix(suffix) else { return false };
+            let found = self.families.binary_search_by_key(&base, |(family, _)| family);
+            found.is_ok_and(|found| self.families[found].1.contains(&suffix))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_valid_names() {
+        for (key, expected) in [
+            ("", "jitsi_"),
+            ("new_key", "jitsi_new_key"),
+            ("camelCase", "jitsi_camelCase"),
+            ("with-dash and space", "jitsi_with_dash_and_space"),
+            ("1st", "jitsi_1st"),
+            ("schlüssel", "jitsi_schl_ssel"),
+            ("a:b", "jitsi_a_b"),
+            ("a\nb\"c\\d", "jitsi_a_b_c_d"),
+        ] {
+            assert_eq!(name(key), expected);
+        }
+    }
+
+    #[test]
+    fn holds_a_bounded_number_of_members() {
+        let mut members = Members::default();
+        for number in 0..100_000u64 {
+            members.push(Cow::Owned((number % 60_000).to_string()), Value::Number(Number::Unsigned(number)));
+            assert!(members.members.len() <= Members::ROOM);
+        }
+        // The same key again and again is one member.
+        let mut members = Members::default();
+        for number in 0..100_000 {
+            members.push(Cow::Borrowed("same"), Value::Number(Number::Unsigned(number)));
+        }
+        members.tidy();
+        assert_eq!((members.members.len(), members.dropped), (1, 0));
+        assert!(matches!(members.members[0].1, Value::Number(Number::Unsigned(99_999))));
+    }
+}
