@@ -14,7 +14,9 @@ PATH=$PATH:$PWD/target/tools/bin
 # The crates are the same on both architectures.
 cargo cyclonedx --quiet --format json --spec-version 1.5 --target x86_64-unknown-linux-musl --no-build-deps \
     --override-filename "${name}_$version.cdx"
-mv "${name}_$version.cdx.json" dist/
+# The references contain the path of this machine.
+sed "s#$PWD#/$name#g" "${name}_$version.cdx.json" > "dist/${name}_$version.cdx.json"
+rm "${name}_$version.cdx.json"
 cd dist
 sha256sum ${name}_* > SHA256SUMS
 ls -l "${name}_$version.cdx.json"
