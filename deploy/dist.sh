@@ -62,11 +62,12 @@ for arch in ${*:-x86_64 aarch64}; do
     folder=${name}_${version}_linux_$arch
     stage=$target_dir/$folder
     rm -rf "$stage"
-    mkdir -p "$stage"
+    mkdir -p "$stage/docs"
     cp "$target_dir/$target/release/$name" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE \
         "$dist/THIRD-PARTY-NOTICES" deploy/man/jitsiexporter.1 \
         deploy/systemd/jitsiexporter.service deploy/systemd/jitsiexporter.default "$stage"
     cp -r deploy/completions "$stage"
+    cp docs/*.md "$stage/docs"
     find "$stage" -exec chmod u=rwX,go=rX {} +
     tar --create --directory "$target_dir" --format gnu --sort name --mtime "@$SOURCE_DATE_EPOCH" \
         --owner 0 --group 0 --numeric-owner "$folder" | gzip --best --no-name > "$dist/$folder.tar.gz"

@@ -1,6 +1,9 @@
 //! A Prometheus exporter for the Jitsi Videobridge: each GET of `/metrics` makes one GET of the bridge's `/colibri/stats` and
 //! renders it. Nothing polls in the background, nothing is remembered between scrapes.
 //!
+//! This is a program. Its modules are public for `main`, tests, benchmarks and fuzzing only; they have no stable interface, and
+//! docs.rs shows only those that `main` uses.
+//!
 //! # The map
 //!
 //! ```text
@@ -31,23 +34,30 @@
 //! | a key of the web configuration | `web_config::file`, and where it takes effect |
 //!
 //! Between fetch and text everything is a pure function of values. Beside the map are [`error`], why a scrape failed; [`log`], one
-//! line at a time to standard error; and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module, which is named in
-//! brackets above (tokio by `http`, `web_config` and `main`); `make lint` holds that.
+//! line at a time to standard error; and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module,
+//! which is named in brackets above (tokio by `http`, `web_config` and `main`); `make lint` checks that.
 
 pub mod bridge;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod catalogue;
 pub mod cli;
 pub mod demo;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod distribution;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod error;
 pub mod exporter;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod family;
 pub mod format;
 pub mod http;
 pub mod listen;
 pub mod log;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod render;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod report;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod scrape;
 pub mod unknown;
 pub mod web_config;

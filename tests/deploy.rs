@@ -221,11 +221,12 @@ fn every_metric_in_the_dashboards_exists() {
 fn every_metric_in_the_documents_exists() {
     let mut known = exposed();
     known.extend([recorded(&read(RULES)), legacy(), families()].into_iter().flatten());
-    let documents = ["README.md", "deploy/README.md", "deploy/prometheus/README.md", LEGACY_TABLE, LEGACY_RULES];
-    for path in documents.into_iter().filter(|path| root().join(path).exists()) {
-        let mut wrong = misspelt(&read(path), &known);
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for path in docs.chain(["README.md", "CONTRIBUTING.md", LEGACY_TABLE, LEGACY_RULES].map(|path| root().join(path))) {
+        let mut wrong = misspelt(&read(&path), &known);
         wrong.retain(|word| !FOREIGN.iter().any(|foreign| word.starts_with(foreign)));
-        assert_eq!(wrong, Vec::<String>::new(), "{path}");
+        assert_eq!(wrong, Vec::<String>::new(), "{}", path.display());
     }
 }
 

@@ -85,7 +85,7 @@ inside 'systemctl stop jitsiexporter'
 inside 'systemctl reset-failed jitsiexporter; systemctl start jitsiexporter && dpkg --purge jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be purged"; }
 soon "purged, it is gone" '! systemctl is-active jitsiexporter && [ ! -e /etc/default/jitsiexporter ]'
 
-# The archive as a service, word for word as the README has it.
+# The archive as a service, with the commands of docs/installing.md.
 inside 'set -e
     cd /opt
     tar xzf jitsiexporter_*_linux_$(uname -m).tar.gz
