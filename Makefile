@@ -59,7 +59,7 @@ generate: ## update every file that is made from the code: manual page, completi
 	cargo run --example generate
 
 package-tools: ## install the tools for the next targets (on Debian, as root)
-	tests/tools/package_tools.sh dist image deb sbom files
+	tests/tools/package_tools.sh dist image deb files
 
 dist: ## build static binaries for x86_64 and aarch64 into dist/
 	deploy/dist.sh
@@ -70,7 +70,8 @@ image: ## build the container image from dist/
 deb: ## build the Debian packages from dist/
 	deploy/deb.sh
 
-sbom: ## write the SBOM of the binaries into dist/
+sbom: ## write the SBOM of the binaries into dist/; installs cargo-cyclonedx
+	tests/tools/package_tools.sh sbom
 	deploy/sbom.sh
 
 check-packages: ## install and start what is in dist/ as users do (as root)
