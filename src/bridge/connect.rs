@@ -1,13 +1,12 @@
 //! New connections to the bridge: name, address, TLS.
 //!
-//! ureq makes the connections. It resolves before it looks into its pool, though, in a new thread for each request. Here a name
-//! is resolved when a connection is made, so that an idle connection needs neither thread nor name server.
+//! ureq resolves and connects. By itself it resolves before it looks into its pool, in a new thread for each request; here it
+//! does so only when a connection is made, so that an idle connection needs neither thread nor name server.
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -21,9 +20,6 @@ use crate::error::{Cause, ScrapeError};
 
 /// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-/// How many addresses of a name are tried: what ureq has room for.
-const MAX_ADDRESSES: usize = 16;
 
 thread_local! {
     /// Whether this thread has made a connection since it last asked.
@@ -48,7 +44,6 @@ impl Resolver for Later {
 /// Makes connections.
 #[derive(Debug, Default)]
 pub(super) struct Connect {
-    names: Names,
     tcp: TcpConnector,
     tls: RustlsConnector,
 }
@@ -61,9 +56,7 @@ impl Connector for Connect {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         CONNECTED.set(true);
         let deadline = Instant::now() + *details.timeout.after;
-        let host = details.uri.scheme().zip(details.uri.authority());
-        let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
-        let addresses = self.names.resolve(&host.unwrap_or_default(), deadline).map_err(failed)?;
+        let addresses = resolve(details).map_err(failed)?;
         let connect = |addresses: &[_], timeout| self.tcp.connect(&now(details, addresses, timeout), None);
         let stream = first(&addresses, deadline, connect).map_err(|error| {
             failed(match error {
@@ -136,81 +129,43 @@ fn failed(error: ScrapeError) -> Error {
     Error::Other(Box::new(error))
 }
 
-/// Resolves host names. The system's resolver has no deadline, so it runs in a thread, which may outlive the scrape that began
-/// it. The next scrape waits for the same lookup: a dead name server never holds more than one thread.
-#[derive(Debug)]
-struct Names {
-    lookup: fn(&str) -> Result<Vec<SocketAddr>, String>,
-    running: Mutex<Option<Arc<Lookup>>>,
-}
-
-/// A lookup, and its result once there is one.
-#[derive(Debug, Default)]
-struct Lookup {
-    found: Mutex<Option<Result<Vec<SocketAddr>, String>>>,
-    done: Condvar,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        Self { lookup: system_lookup, running: Mutex::default() }
+/// The addresses of the host of a URL, if it is an IP address or `localhost`, which need no lookup.
+fn literal(host: &str) -> Option<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Some(vec![address]);
     }
+    // RFC 6761, section 6.3: this name is always the loopback, and a container may have no /etc/hosts that says so.
+    let (name, port) = host.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|_| name.trim_end_matches('.').eq_ignore_ascii_case("localhost"))?;
+    Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
-impl Names {
-    /// The addresses of a `host:port`.
-    fn resolve(&self, host: &str, deadline: Instant) -> Result<Vec<SocketAddr>, ScrapeError> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
-        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-        // RFC 6761, 6.3: this name is always the loopback, and a container may have no /etc/hosts that says so.
-        if let (true, Ok(port)) = (name.trim_end_matches('.').eq_ignore_ascii_case("localhost"), port.parse()) {
-            return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
-        }
-        let failed = |error: String| Cause::UnknownHost.with(format_args!("{name:?}: {error}"));
-        let lookup = self.lookup(host).map_err(|error| failed(plain(&error)))?;
-        let found = lookup.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let found = lookup.done.wait_timeout_while(found, left, |found| found.is_none());
-        let (found, _) = found.unwrap_or_else(PoisonError::into_inner);
-        found.clone().ok_or(Cause::ResolveTimeout)?.map_err(failed)
+/// Resolves the host of a URL.
+fn resolve(details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
+    let host = details.uri.scheme().zip(details.uri.authority());
+    let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+    if let Some(addresses) = literal(&host.unwrap_or_default()) {
+        return Ok(addresses);
     }
-
-    /// The lookup that is running, or a new one. Results are not kept.
-    fn lookup(&self, host: &str) -> io::Result<Arc<Lookup>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lookup) = &*running
-            && lookup.found.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-        {
-            return Ok(Arc::clone(lookup));
+    let found = DefaultResolver::default().resolve(details.uri, details.config, details.timeout);
+    found.map(|addresses| addresses.to_vec()).map_err(|error| match error {
+        Error::Timeout(_) => Cause::ResolveTimeout.into(),
+        Error::Io(error) => {
+            let text = plain(&error);
+            let why = text.trim_start_matches("failed to lookup address information: ").to_lowercase();
+            Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
         }
-        let lookup = Arc::new(Lookup::default());
-        let (result, host, find) = (Arc::clone(&lookup), host.to_owned(), self.lookup);
-        thread::Builder::new().name("resolve".to_owned()).spawn(move || {
-            let found = find(&host);
-            *result.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-            result.done.notify_all();
-        })?;
-        *running = Some(Arc::clone(&lookup));
-        Ok(lookup)
-    }
-}
-
-fn system_lookup(host: &str) -> Result<Vec<SocketAddr>, String> {
-    let found = host.to_socket_addrs().map(|addresses| addresses.take(MAX_ADDRESSES).collect());
-    found.map_err(|error| plain(&error).trim_start_matches("failed to lookup address information: ").to_lowercase())
+        error => Cause::UnknownHost.with(error),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(100)
-    }
 
     fn address(number: u8) -> SocketAddr {
         ([192, 0, 2, number], 8080).into()
@@ -273,47 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn waits_once_for_a_hanging_lookup_and_not_beyond_the_deadline() {
-        let hanging = Arc::new(Lookup::default());
-        let names = Names { running: Mutex::new(Some(Arc::clone(&hanging))), ..Names::default() };
-        for _ in 0..2 {
-            let start = Instant::now();
-            assert_eq!(names.resolve("jvb:8080", soon()), Err(Cause::ResolveTimeout.into()));
-            assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
-        }
-        // The name server answers after all, and who is waiting gets the addresses.
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| names.resolve("jvb:8080", Instant::now() + 30 * SECOND));
-            // Held by this test, by the names and by the thread that waits.
-            while Arc::strong_count(&hanging) < 3 {
-                thread::yield_now();
-            }
-            *hanging.found.lock().unwrap() = Some(Ok(vec![address(1)]));
-            hanging.done.notify_all();
-            assert_eq!(waiting.join().unwrap(), Ok(vec![address(1)]));
-        });
-    }
-
-    #[test]
-    fn does_not_remember_addresses() {
-        let done = Lookup { found: Mutex::new(Some(Ok(vec![address(1)]))), done: Condvar::new() };
-        let lookup = |host: &str| if host == "jvb:8080" { Ok(vec![address(2)]) } else { Err("unknown".to_owned()) };
-        let names = Names { lookup, running: Mutex::new(Some(Arc::new(done))) };
-        let resolve = |host| names.resolve(host, Instant::now() + 30 * SECOND);
-        assert_eq!(resolve("jvb:8080"), Ok(vec![address(2)]));
-        let error = resolve("other:8080").unwrap_err();
-        assert_eq!(error, Cause::UnknownHost.with("\"other\": unknown"));
-    }
-
-    #[test]
     fn looks_up_neither_addresses_nor_localhost() {
-        let lookup = |_: &str| panic!("a lookup");
-        let names = Names { lookup, running: Mutex::default() };
-        let resolve = |host| names.resolve(host, soon()).unwrap();
-        assert_eq!(resolve("192.0.2.1:8080"), [address(1)]);
-        assert_eq!(resolve("[::1]:80"), [(Ipv6Addr::LOCALHOST, 80).into()]);
+        assert_eq!(literal("192.0.2.1:8080"), Some(vec![address(1)]));
+        assert_eq!(literal("[::1]:80"), Some(vec![(Ipv6Addr::LOCALHOST, 80).into()]));
         for name in ["localhost:80", "LocalHost:80", "localhost.:80"] {
-            assert_eq!(resolve(name), [(Ipv4Addr::LOCALHOST, 80).into(), (Ipv6Addr::LOCALHOST, 80).into()], "{name}");
+            let loopback = vec![(Ipv4Addr::LOCALHOST, 80).into(), (Ipv6Addr::LOCALHOST, 80).into()];
+            assert_eq!(literal(name), Some(loopback), "{name}");
+        }
+        for name in ["jvb:8080", "localhost.example:80", "notlocalhost:80"] {
+            assert_eq!(literal(name), None, "{name}");
         }
     }
 }
