@@ -241,3 +241,20 @@ fn plain(error: &io::Error) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusts_the_public_roots_beside_those_of_the_file() {
+        let own = Certificate::from_der(b"own").to_owned();
+        let config = tls_config(Some(Roots(vec![own])));
+        let RootCerts::Specific(roots) = config.root_certs() else { panic!("{config:?}") };
+        assert_eq!(roots.len(), 1 + TLS_SERVER_ROOT_CERTS.len());
+        assert!(TLS_SERVER_ROOT_CERTS.len() > 100);
+        let mut store = rustls::RootCertStore::empty();
+        let (_, ignored) = store.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
+        assert_eq!(ignored, 0);
+    }
+}

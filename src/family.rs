@@ -156,8 +156,8 @@ pub struct Families {
     pub is_of_jicofo: bool,
 }
 
-/// A key at the top of Jicofo's `/stats`, in every release, and in no report of a bridge.
-const KEY_OF_JICOFO: &str = "bridge_selector";
+/// How keys begin that Jicofo has in `/stats` and in its own `/metrics`, in every release, and a bridge never.
+const KEYS_OF_JICOFO: &str = "bridge_selector";
 
 /// Makes families of a response.
 ///
@@ -176,7 +176,7 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
             // Of a key that comes twice the last value counts.
             known[number] = Known { value: Some(value), exposed: false };
         } else {
-            is_of_jicofo |= key == KEY_OF_JICOFO;
+            is_of_jicofo |= key.starts_with(KEYS_OF_JICOFO);
             unknown.push(key, value);
         }
     })?;

@@ -483,12 +483,16 @@ fn an_answer_that_is_no_report_says_why() {
 
 #[test]
 fn jicofo_is_not_taken_for_a_bridge() {
-    // It shares keys with the bridge.
-    let report = br#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#;
-    let scrape = expose(Ok(report), || Duration::ZERO, Standard, OpenMetrics);
-    assert_eq!(support::reason(&scrape.text), Some("no_statistics"));
-    assert!(!scrape.text.contains("jitsi_conferences"), "{}", scrape.text);
-    assert!(scrape.error.is_some_and(|error| error.to_string().contains("Jicofo")));
+    // Its /stats and its own /metrics, with keys that the bridge has as well.
+    for report in [
+        r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1, "largest_conference": 2}"#,
+        r#"{"conferences": 1, "bridge_selector_bridge_count": 3, "healthy": true}"#,
+    ] {
+        let scrape = expose(Ok(report.as_bytes()), || Duration::ZERO, Standard, OpenMetrics);
+        assert_eq!(support::reason(&scrape.text), Some("no_statistics"));
+        assert!(!scrape.text.contains("jitsi_conferences"), "{}", scrape.text);
+        assert!(scrape.error.is_some_and(|error| error.to_string().contains("Jicofo")));
+    }
 }
 
 #[test]
