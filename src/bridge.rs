@@ -140,7 +140,8 @@ impl Bridge {
         let response = response.map_err(|error| self.failed(error))?;
         let status = response.status().as_u16();
         if status != 200 {
-            return Err(ScrapeError::status(status, self.url.uri().port_u16(), self.url.uri().path()));
+            let uri = self.url.uri();
+            return Err(ScrapeError::status(status, self.url.is_https(), uri.port_u16(), uri.path()));
         }
         self.read_body(response.into_body())
     }

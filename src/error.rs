@@ -86,8 +86,10 @@ causes! {
         "9090 is the public port of the bridge: use the private one, 8080";
     Redirect: "status", "status 301, 302, 303, 307 or 308",
         "redirects are not followed: use the URL that it leads to in --url";
-    BadRequest: "status", "status 400",
-        "a proxy says this if it wants https://, or a client certificate";
+    BadRequest: "status", "status 400 to http://",
+        "a proxy says this if the port speaks TLS: use https:// in --url";
+    BadRequestInTls: "status", "status 400 to https://",
+        "a proxy says this if it wants a client certificate, and jitsiexporter has none to show";
     Unauthorized: "status", "status 401 or 403",
         "give user and password in --url (http://USER:PASSWORD@HOST/)";
     Gateway: "status", "status 502, 503 or 504",
@@ -142,17 +144,18 @@ pub struct ScrapeError {
 }
 
 impl ScrapeError {
-    /// A response of a status other than 200, from this port and path.
+    /// A response of a status other than 200, to a request by TLS or not, for this port and path.
     #[must_use]
-    pub fn status(code: u16, port: Option<u16>, path: &str) -> Self {
-        let cause = match (code, port) {
-            (404, Some(9090)) => Cause::NotFoundPublic,
-            (404, _) if path == "/metrics" => Cause::NotFoundMetrics,
-            (404, _) => Cause::NotFound,
-            (301..=303 | 307 | 308, _) => Cause::Redirect,
-            (400, _) => Cause::BadRequest,
-            (401 | 403, _) => Cause::Unauthorized,
-            (502..=504, _) => Cause::Gateway,
+    pub fn status(code: u16, is_https: bool, port: Option<u16>, path: &str) -> Self {
+        let cause = match code {
+            404 if port == Some(9090) => Cause::NotFoundPublic,
+            404 if path == "/metrics" => Cause::NotFoundMetrics,
+            404 => Cause::NotFound,
+            301..=303 | 307 | 308 => Cause::Redirect,
+            400 if is_https => Cause::BadRequestInTls,
+            400 => Cause::BadRequest,
+            401 | 403 => Cause::Unauthorized,
+            502..=504 => Cause::Gateway,
             _ => Cause::Status,
         };
         Self { cause, detail: String::new(), code: Some(code) }
@@ -240,9 +243,11 @@ mod tests {
             (500, None, "/", Cause::Status),
             (502, None, "/", Cause::Gateway),
         ] {
-            let error = ScrapeError::status(code, port, path);
+            let error = ScrapeError::status(code, false, port, path);
             assert_eq!((error.cause(), error.code()), (cause, Some(code)), "{code} {port:?} {path}");
             assert_eq!(error.to_string(), format!("status {code}"));
         }
+        assert_eq!(ScrapeError::status(400, false, None, "/").cause(), Cause::BadRequest);
+        assert_eq!(ScrapeError::status(400, true, None, "/").cause(), Cause::BadRequestInTls);
     }
 }

@@ -244,7 +244,7 @@ fn has_a_remedy_for_each_status() {
         ("204 No Content", "status 204; is this a bridge's /colibri/stats"),
         ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301; redirects are not followed"),
         ("302 Found", "status 302; redirects are not followed"),
-        ("400 Bad Request", "status 400; a proxy says this if it wants https://, or a client certificate"),
+        ("400 Bad Request", "status 400; a proxy says this if the port speaks TLS: use https:// in --url"),
         ("401 Unauthorized", "status 401; give user and password"),
         ("406 Not Acceptable", "status 406; is this a bridge's /colibri/stats"),
         ("500 Server Error", "status 500; is this a bridge's /colibri/stats"),
