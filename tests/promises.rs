@@ -34,7 +34,9 @@ fn value(members: &str, name: &str) -> Option<String> {
     let report = with_statistic(&format!("{{{members}}}"));
     let open_metrics = open_metrics(&report);
     let value = sample(&open_metrics, name).map(str::to_owned);
-    assert_eq!(value.as_deref(), sample(&text(&report, Standard, Text), name), "the formats differ for {members}");
+    // Infinities are written differently.
+    let text = text(&report, Standard, Text).replace(" +Inf\n", " inf\n").replace(" -Inf\n", " -inf\n");
+    assert_eq!(value.as_deref(), sample(&text, name), "the formats differ for {members}");
     value
 }
 
@@ -285,6 +287,32 @@ fn a_number_in_a_string_is_that_number() {
     }
     // Under a key that the catalogue does not know it is a string.
     assert_eq!(value("\"unheard_of\": \"5\"", "jitsi_unheard_of"), None);
+}
+
+#[test]
+fn infinities_in_text_have_a_sign_and_a_capital() {
+    for names in [Standard, Legacy] {
+        let report =
+            r#"{"threads": "Infinity", "conferences": "-Infinity", "total_visitors": "Infinity", "visitors": 1}"#;
+        let text = text(report, names, Text);
+        let counter = if names == Standard { OTHER.1 } else { OTHER.2 };
+        for (name, value) in
+            [("jitsi_threads", "+Inf"), ("jitsi_conferences", "-Inf"), (counter, "+Inf"), ("jitsi_visitors", "1")]
+        {
+            assert_eq!(sample(&text, name), Some(value), "{text}");
+        }
+        assert!(text.contains(&format!("# TYPE {counter} counter\n")), "{text}");
+    }
+}
+
+#[test]
+fn legacy_names_expose_a_timestamp_that_is_a_number() {
+    let report = r#"{"threads": 1, "current_timestamp": 1787211010030}"#;
+    for format in [OpenMetrics, Text] {
+        let text = text(report, Legacy, format);
+        assert_eq!(sample(&text, "jitsi_current_timestamp"), Some("1787211010030"), "{text}");
+        assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("0"), "{text}");
+    }
 }
 
 #[test]

@@ -101,6 +101,36 @@ MEMBERS = {
     "a histogram with a negative count": {"tossedPacketsEnergy": '{"total_value":1,"total_count":1,"buckets":{"<= 7":-1,"> 7":2}}'},
     "a histogram with strings": {"tossedPacketsEnergy": '{"total_value":"33,5","total_count":"2","buckets":{"<= 7":"1","> 7":"1"}}'},
     "a number for a histogram": {"tossedPacketsEnergy": "41.25"},
+    # The bridge's own metrics.
+    "native keys beside others": {
+        "thread_count": "5", "incoming_bitrate": "2942921", "ice_failed_total": "3", "jvm_gc_time": "1001", "startup_time": "1795462049366",
+        "current_endpoints": "9", "cpu_steal": '"0,5"', "xmpp_disconnects_total": "-1", "drain_mode": '"true"',
+    },
+    "native keys where others are odd": {"threads": "null", "thread_count": "5", "endpoints": "{}", "current_endpoints": "9"},
+    "a shared key that is odd": {"endpoints": "null", "participants": "7", "current_endpoints": "[]"},
+    "a shared key that has become several": {"current_endpoints": '{"local":1,"relayed":2}'},
+    "buckets": {
+        "conferences_by_size": '{"bucket_le_1.0":1.0,"bucket_le_0.0":0.0,"bucket_le_+Inf":3.0,"count":3.0,"sum":17.0,"created":1.7E9}',
+        "tossed_packets_energy": '{"bucket_le_7.0":1.0,"bucket_le_+Inf":3.0,"count":3.0,"sum":17.5}',
+        "conferences_by_audio_sender": '{"bucket_le_5.0":1,"bucket_le_+Inf":1,"count":"1","sum":3}',
+    },
+    "buckets that fall": {
+        "conferences_by_size": '{"bucket_le_0.0":4,"bucket_le_1.0":3,"bucket_le_+Inf":4,"count":4,"sum":1}',
+        "tossed_packets_energy": '{"bucket_le_0.0":4,"bucket_le_1.0":3,"bucket_le_+Inf":4,"count":4,"sum":1}',
+    },
+    "buckets without an end": {
+        "conferences_by_size": '{"bucket_le_0.0":4,"count":4,"sum":1}', "tossed_packets_energy": '{"count":4,"sum":1}',
+    },
+    "buckets with odd bounds": {
+        "conferences_by_size": '{"bucket_le_x":4,"bucket_le_+Inf":4,"count":4,"sum":1}',
+        "conferences_by_video_sender": '{"bucket_le_1":4,"bucket_le_1.0":4,"bucket_le_+Inf":4,"count":4,"sum":1}',
+        "tossed_packets_energy": '{"bucket_le_NaN":4,"bucket_le_+Inf":4,"count":4,"sum":1}',
+    },
+    "buckets that contradict the count or have no sum": {
+        "conferences_by_size": '{"bucket_le_0.0":4,"bucket_le_+Inf":4,"count":5,"sum":1}',
+        "conferences_by_video_sender": '{"bucket_le_0.0":4,"bucket_le_+Inf":4,"count":4}',
+        "tossed_packets_energy": '{"bucket_le_0.0":4,"bucket_le_+Inf":4,"count":4,"sum":-1}',
+    },
     # Strings that go into labels.
     "quotes and backslashes": {"version": '"2.1 \\"x\\" \\\\ \\\\n"', "region": '"\\\\"', "relay_id": '"\\""'},
     "newlines": {"version": '"2.1\\nnext"', "region": '"a\\r\\nb"', "release": '"\\n"', "relay_id": '"\\u2028\\u0085"'},
@@ -127,7 +157,7 @@ MEMBERS = {
     "nested": {"outer": '{"inner":1,"more":{"deep":2.5,"yes":true,"text":"x","list":[1],"none":null},"empty":{}}', "outer_inner": "9"},
     "nested, with duplicates": {"outer": '{"n":1,"n":2,"n":{"m":3},"n":4}'},
     "nested names that clash": {"ice": '{"failed":1}', "conference": '{"sizes":{"bucket":2}}', "up": '{"":3}'},
-    "many unknown keys": {f"unheard_of_{i}": str(i) for i in range(2048)},
+    "many unknown keys": {f"unheard_of_{i}": str(i) for i in range(1024)},
     "too many unknown keys": {f"unheard_of_{i}": str(i) for i in range(3000)},
     "types as keys": {"foo_total": "1", "foo": "2", "foo_info": "3", "foo_bucket": "4", "foo_count": "5", "foo_sum": "6", "foo_created": "7", "foo_gcount": "8"},
     # Names that are taken.
@@ -180,6 +210,10 @@ WHOLE = {
     "an array of one array": b'[[{"participants":1}]]',
     "an array of one object": b'[{"participants":1,"version":"2.0"}]',
     "one number": b'{"participants":14}',
+    "labels alone": b'{"version":"2.3","region":"eu"}',
+    "what is not a bridge": b'{"name":"JVB","version":"2.3.312","os":"Linux"}',
+    "one native number": b'{"thread_count":14}',
+    "both sources": b'{"threads":3,"thread_count":4,"bit_rate_download":1,"incoming_bitrate":2000,"jvm_heap_used":5}',
     "one unknown number": b'{"unheard_of":14}',
     "one null": b'{"participants":null}',
     "nothing": b"",

@@ -1,8 +1,8 @@
 """What an exposition must say about a report: an independent reading, to hold the exporter against.
 
-Nothing here is taken from the exporter's code. The facts about the statistics stand in expositions_catalogue.tsv (key, kind,
-unit, scale, metric); the rules are written down a second time, in another language and with another JSON reader. Given the
-bytes of a bridge's answer, `read` says which samples must be there, in either naming, and what each family is.
+The rules are written down a second time here, in another language and with another JSON reader. The facts about the statistics
+(keys, kinds, units, names) come from fixtures/catalogue.tsv, which is generated from the exporter's own table and reviewed as a
+file. Given the bytes of a bridge's response, `read` says which samples must be there, in either naming, and what each family is.
 """
 
 import calendar
@@ -14,46 +14,79 @@ import pathlib
 import re
 import time
 
-CATALOGUE = pathlib.Path(__file__).with_name("expositions_catalogue.tsv")
+CATALOGUE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "catalogue.tsv"
 
 NAMINGS = ("standard", "legacy")
 
-# How a help text must name the bridge's unit where the value is converted.
+# What is done to a value of this unit in standard names, and how a help text must name the unit.
+SCALE = {"Milliseconds": "/1000", "BitsPerSecond": "/8", "KilobitsPerSecond": "x125", "Megabytes": "x1000000"}
 BRIDGE_UNIT = {
-    "/1000": "milliseconds",
-    "/8": "bits per second",
-    "x125": "kilobits per second",
-    "x1000000": "megabytes",
-    "parse": "yyyy-MM-dd HH:mm:ss.SSS",
+    "Milliseconds": "milliseconds",
+    "BitsPerSecond": "bits per second",
+    "KilobitsPerSecond": "kilobits per second",
+    "Megabytes": "megabytes",
+    "DateTime": "yyyy-MM-dd HH:mm:ss.SSS",
 }
 
 # What no bridge ever sent is exposed up to here, and counted beyond: objects in objects, bytes of an unknown key (with those of
 # the objects around it), unknown keys, elements of an array.
 NESTING = 16
 LONGEST_KEY = 200
-MOST_UNKNOWN = 2048
-MOST_SIZES = 1024
+MOST_UNKNOWN = 1024
+MOST_BUCKETS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One statistic of the catalogue."""
 
-    key: str
-    kind: str
-    unit: str
-    scale: str
     metric: str
+    kind: str
+    base_unit: str
+    stats_key: str
+    stats_unit: str
+    native_key: str
+    native_unit: str
+    help: str
+
+    @property
+    def key(self):
+        """The key that legacy names have: that of /colibri/stats, if there is one."""
+        return self.stats_key or self.native_key
+
+    @property
+    def unit(self):
+        """The unit that legacy names have."""
+        return self.stats_unit or self.native_unit
+
+    def sources(self):
+        """The keys with their units, the one that wins first."""
+        return {key: unit for key, unit in ((self.stats_key, self.stats_unit), (self.native_key, self.native_unit)) if key}
+
+    def keys_in_help(self):
+        """How the help text must name the keys."""
+
+        def named(keys, unit):
+            return keys + (f", {BRIDGE_UNIT[unit]}" if unit in BRIDGE_UNIT else "")
+
+        if len(self.sources()) == 1:
+            return named(self.key, self.unit)
+        if self.stats_unit == self.native_unit:
+            return named(f"{self.stats_key} or {self.native_key}", self.unit)
+        return f"{named(self.stats_key, self.stats_unit)}, or {named(self.native_key, self.native_unit)}"
 
 
 def catalogue():
-    """The rows by key."""
+    """The rows, in the order of the catalogue."""
     with CATALOGUE.open(encoding="utf-8", newline="") as file:
-        rows = [Row(**row) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    return {row.key: row for row in rows}
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [Row(**row | {"kind": row["kind"].lower()}) for row in rows]
 
 
 ROWS = catalogue()
+KEYS = {key for row in ROWS for key in row.sources()}
+# Labels alone do not make a bridge: /about/version has a version too.
+STATISTICS = {key for row in ROWS if row.kind != "info" for key in row.sources()}
 
 
 class Malformed(Exception):
@@ -92,19 +125,18 @@ class Family:
     name: str  # as Prometheus stores it: with _total, _info
     kind: str  # gauge, counter, info, sizes, labelled, histogram, unknown
     unit: str = ""
-    key: str = ""
+    row: Row | None = None
     # Whether the value is exposed as it came, in the bridge's own unit.
     untouched: bool = False
 
     def help_ends(self):
-        """How the help text may end: with the key in brackets, and the bridge's unit if the value is converted."""
-        keys = [self.key] if self.key in ROWS else []
-        if self.kind == "info" and not self.untouched and keys:
+        """How the help text must end: with the keys in brackets, and the bridge's unit if the value is converted."""
+        if self.row is None:
+            return "."
+        if self.kind == "info" and not self.untouched:
             # One metric for all that a bridge says in words. Its help text does not change with what is there.
-            return (" (version, release, region, relay_id).",)
-        units = {key: BRIDGE_UNIT.get(ROWS[key].scale) for key in keys}
-        plain = [f" ({key})." for key in keys if self.untouched or not units[key]]
-        return (*plain, *(f" ({key}, {unit})." for key, unit in units.items() if unit)) or (".",)
+            return " (version, release, region, relay_id)."
+        return f" ({self.row.keys_in_help()})."
 
     def openmetrics(self):
         """The name and the type of the family in OpenMetrics."""
@@ -225,14 +257,17 @@ def truth(value):
 
 
 def unix_time(value):
-    """`yyyy-MM-dd HH:mm:ss.SSS` in UTC, as Unix time."""
-    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", value, re.ASCII):
+    """A time in UTC, as Unix time."""
+    time_of_day = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?"
+    if not isinstance(value, str) or not re.fullmatch(time_of_day, value, re.ASCII):
         return None
     try:
-        seconds = calendar.timegm(time.strptime(value[:19], "%Y-%m-%d %H:%M:%S"))
+        seconds = calendar.timegm(time.strptime(value[:10] + value[11:19], "%Y-%m-%d%H:%M:%S"))
     except ValueError:
         return None
-    return Converted((seconds * 1000 + int(value[20:])) / 1000.0)
+    milliseconds = re.match(r"\.(\d+)", value[19:])
+    milliseconds = int(milliseconds.group(1)[:3].ljust(3, "0")) if milliseconds else 0
+    return Converted((seconds * 1000 + milliseconds) / 1000.0) if seconds >= 0 else None
 
 
 def count(value):
@@ -243,41 +278,74 @@ def count(value):
     return int(value)
 
 
-def sizes(value):
-    """The elements of an array of counts, which may itself stand in a string."""
+def distribution(value):
+    """The bounds with the cumulative counts, and the sum of what was observed. In any of three forms: an array, which may itself
+    stand in a string, the buckets of the bridge's own metrics, and the ranges of 2021."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = parse_json(value)
         except Malformed:
             return None
-    if not isinstance(value, list) or isinstance(value, Members) or not 1 <= len(value) <= MOST_SIZES:
+    if isinstance(value, Members):
+        members = value.last()
+        return ranges(members) if "buckets" in members else buckets(members)
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_BUCKETS:
         return None
     counts = [count(element) for element in value]
-    if None in counts or sum(counts) >= 2**64 or sum(size * n for size, n in enumerate(counts)) >= 2**64:
+    if None in counts:
         return None
-    return counts
+    total = sum(size * n for size, n in enumerate(counts))
+    bounds = [float(size) for size in range(len(counts) - 1)] + [math.inf]
+    return checked(list(zip(bounds, accumulated(counts), strict=True)), total)
 
 
-def histogram(value):
-    """The bounds with the cumulative counts, and the sum of what was observed."""
-    if not isinstance(value, Members):
+def accumulated(counts):
+    return [sum(counts[: i + 1]) for i in range(len(counts))]
+
+
+def buckets(members):
+    """`{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`"""
+    cumulative = []
+    for key, n in members.items():
+        bound = re.fullmatch(r"bucket_le_(.*)", key, re.S)
+        if bound and bound.group(1) == "+Inf":
+            cumulative.append((math.inf, count(n)))
+        elif bound:
+            limit = number(Number(bound.group(1))) if re.fullmatch(r"-?\d+(\.\d+)?", bound.group(1), re.ASCII) else None
+            cumulative.append((None if limit is None else float(limit), count(n)))
+    if any(None in bucket for bucket in cumulative):
         return None
-    members = value.last()
-    total = number(members.get("total_value"))
-    if total is None or not 0 <= total < math.inf or not isinstance(members.get("buckets"), Members):
+    cumulative.sort()
+    counts = [n for _, n in cumulative]
+    if not counts or counts != sorted(counts) or count(members.get("count")) != counts[-1]:
         return None
-    bounds = {}
+    return checked(cumulative, number(members.get("sum")))
+
+
+def ranges(members):
+    """`{"total_value": 9, "buckets": {"<= 7": 1, "> 7": 2}}`, not cumulative."""
+    if not isinstance(members["buckets"], Members):
+        return None
+    counts = {}
     for key, n in members["buckets"].last().items():
         bound = re.fullmatch(r"(<=|>) (\d+)", key)
         if bound:
-            bounds[float(bound.group(2)) if bound.group(1) == "<=" else math.inf] = count(n)
-    if math.inf not in bounds or len(bounds) < 2 or None in bounds.values() or sum(bounds.values()) >= 2**64:
+            counts[float(bound.group(2)) if bound.group(1) == "<=" else math.inf] = count(n)
+    if None in counts.values():
         return None
-    running, cumulative = 0, []
-    for bound in sorted(bounds):
-        running += bounds[bound]
-        cumulative.append((bound, running))
-    return cumulative, Converted(total)
+    bounds = sorted(counts)
+    cumulative = accumulated([counts[bound] for bound in bounds])
+    return checked(list(zip(bounds, cumulative, strict=True)), number(members.get("total_value")))
+
+
+def checked(cumulative, total):
+    """What both formats demand."""
+    bounds = [bound for bound, _ in cumulative]
+    if not bounds or bounds[-1] != math.inf or len(bounds) > MOST_BUCKETS or len(set(bounds)) != len(bounds):
+        return None
+    if cumulative[-1][1] >= 2**64 or total is None or not 0 <= total < math.inf or (isinstance(total, int) and total >= 2**64):
+        return None
+    return cumulative, total
 
 
 def unicode_text(text):
@@ -289,13 +357,18 @@ def unicode_text(text):
         return False
 
 
-def known(row, value, naming):
+def known(row, key, value, naming):
     """The family and the samples of a statistic of the catalogue, or None if its value is not what it should be."""
     legacy = naming == "legacy"
     name = f"jitsi_{row.key}" if legacy else row.metric
-    scale, unit = ("", "") if legacy else (row.scale, row.unit)
+    sent = row.sources()[key]
+    scale, unit = (SCALE.get(sent, ""), row.base_unit) if not legacy else ("", "")
+    if legacy and sent != row.unit:
+        # The one difference between the two sources.
+        assert (sent, row.unit) == ("BitsPerSecond", "KilobitsPerSecond")
+        scale = "/1000"
     plain = {"boolean": "gauge", "timestamp": "gauge"}.get(row.kind, row.kind)
-    family = Family(name, plain, unit, row.key, legacy)
+    family = Family(name, plain, unit, row, legacy)
     match row.kind:
         case "gauge" | "counter":
             n = number(value)
@@ -307,42 +380,42 @@ def known(row, value, naming):
             n = truth(value)
             return None if n is None else (family, [({}, n, "")])
         case "timestamp":
-            n = None if legacy else unix_time(value)
+            n = unix_time(value) if not legacy else number(value) if isinstance(value, Number) else None
             return None if n is None else (family, [({}, n, "")])
         case "info":
             if not isinstance(value, str) or not unicode_text(value):
                 return None
             if legacy:
-                family = Family(f"{name}_info", "info", "", row.key, legacy)
+                family = Family(f"{name}_info", "info", "", row, legacy)
             return family, [({row.key: str(value)}, 1, "")]
-        case "sizes":
-            counts = sizes(value)
-            if counts is None:
-                return None
-            if legacy:
-                family.kind = "labelled"
-                return family, [({"conference_size": str(size)}, n, "") for size, n in enumerate(counts)]
-            bounds = [float(size) for size in range(len(counts) - 1)] + [math.inf]
-            samples = [({"le": bound}, sum(counts[: i + 1]), "_bucket") for i, bound in enumerate(bounds)]
-            weighted = sum(size * n for size, n in enumerate(counts))
-            return family, [*samples, ({}, sum(counts), "_gcount"), ({}, weighted, "_gsum")]
-        case "histogram":
-            read = histogram(value)
+        case "sizes" | "histogram":
+            read = distribution(value)
             if read is None:
                 return None
             cumulative, total = read
+            if row.kind == "sizes" and legacy:
+                sizes = [bound for bound, _ in cumulative[:-1]]
+                if sizes != [float(size) for size in range(len(sizes))]:
+                    # A bucket holds several sizes.
+                    return None
+                family.kind = "labelled"
+                counts = [n for _, n in cumulative]
+                single = [n - before for n, before in zip(counts, [0, *counts], strict=False)]
+                return family, [({"conference_size": str(size)}, n, "") for size, n in enumerate(single)]
             samples = [({"le": bound}, n, "_bucket") for bound, n in cumulative]
-            return family, [*samples, ({}, cumulative[-1][1], "_count"), ({}, total, "_sum")]
+            if row.kind == "sizes":
+                return family, [*samples, ({}, cumulative[-1][1], "_gcount"), ({}, total, "_gsum")]
+            return family, [*samples, ({}, cumulative[-1][1], "_count"), ({}, Converted(total), "_sum")]
     raise AssertionError(row.kind)
 
 
-def arguable(row, value, naming):
+def arguable(row, key, value, naming):
     """What the contract leaves open: a value that may be read or not. The sample it would be."""
     legacy = naming == "legacy"
     name = f"jitsi_{row.key}" if legacy else row.metric
     n = number(value)
     if row.kind in ("gauge", "counter") and isinstance(value, bool):
-        return convert(int(value), "" if legacy else row.scale), name
+        return convert(int(value), "" if legacy else SCALE.get(row.sources()[key], "")), name
     if row.kind == "boolean" and n is not None:
         return n, name
     if row.kind == "counter" and legacy and n is not None:
@@ -399,50 +472,51 @@ def read(body, naming):
         return Reading(up=0, reason="malformed")
     if isinstance(document, list) and not isinstance(document, Members) and len(document) == 1:
         document = document[0]
-    if not isinstance(document, Members) or not document:
+    if not isinstance(document, Members) or not STATISTICS.intersection(document.last()):
         return Reading(up=0, reason="no_statistics")
 
     reading = Reading()
-    strange = Members()
-    info = None
     members = document.last()
-    for key, value in members.items():
-        if key not in ROWS:
-            strange.append((key, value))
-    for key, row in ROWS.items():
-        if key not in members:
-            continue
-        value = members[key]
-        if key == "total_conferences" and naming == "standard":
-            # Three builds of 2016 sent it under this key, all others under total_conferences_completed.
-            if "total_conferences_completed" in members and known(ROWS["total_conferences_completed"], members["total_conferences_completed"], naming):
-                reading.unexposed += 1
+    strange = Members((key, value) for key, value in members.items() if key not in KEYS)
+    info = None
+    exposed = set()
+    names = set()
+    for row in ROWS:
+        for key in row.sources():
+            if key not in members:
                 continue
-        result = known(row, value, naming)
-        if result is None and isinstance(value, Members) and row.kind != "histogram":
-            # A statistic that has become several is as good as unknown.
-            strange.append((key, value))
-            continue
-        if result is None:
-            sample = arguable(row, value, naming)
-            if sample is not None and sample[0] is not None:
-                reading.optional.append((identity(sample[1], {}), sample[0]))
-            reading.unexposed += 1
-            continue
-        family, samples = result
-        if row.kind == "info" and naming == "standard":
-            # One metric for all four.
-            if info is None:
-                info = ({}, 1, "")
-                reading.families.append(family)
-            info[0].update(samples[0][0])
-            continue
-        reading.expose(family, samples)
-        if naming == "legacy" and key.startswith("total_ice_"):
-            # One of the older exporters printed these four without the prefix.
-            reading.expose(Family(key, "counter", "", key, True), samples)
+            value = members[key]
+            result = known(row, key, value, naming)
+            if result is None:
+                if isinstance(value, Members) and row.kind not in ("sizes", "histogram") and key not in exposed:
+                    # A statistic that has become several is as good as unknown.
+                    strange.append((key, value))
+                    exposed.add(key)
+                sample = arguable(row, key, value, naming)
+                if sample is not None and sample[0] is not None:
+                    reading.optional.append((identity(sample[1], {}), sample[0]))
+                continue
+            family, samples = result
+            if row.kind == "info" and naming == "standard":
+                # One metric for all four.
+                if info is None:
+                    info = ({}, 1, "")
+                    reading.families.append(family)
+                info[0].update(samples[0][0])
+            elif family.name in names:
+                # Two rows can have one name: three builds of 2016 sent one counter under another key.
+                continue
+            else:
+                names.add(family.name)
+                reading.expose(family, samples)
+                if naming == "legacy" and row.key.startswith("total_ice_"):
+                    # One of the older exporters printed these four without the prefix.
+                    reading.expose(Family(row.key, "counter", "", row, True), samples)
+            exposed.add(key)
+            break
+    reading.unexposed += sum(key in KEYS and key not in exposed for key in members)
     if info is not None:
-        reading.samples[identity(ROWS["version"].metric, info[0])] = [1]
+        reading.samples[identity("jitsi_bridge_info", info[0])] = [1]
 
     reserved = set().union(*(family.reserved() for family in [*OWN, *reading.families]))
     found = []
