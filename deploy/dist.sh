@@ -65,7 +65,7 @@ for arch in ${*:-x86_64 aarch64}; do
     mkdir -p "$stage/docs"
     cp "$target_dir/$target/release/$name" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE \
         "$dist/THIRD-PARTY-NOTICES" deploy/man/jitsiexporter.1 \
-        deploy/systemd/jitsiexporter.service deploy/systemd/jitsiexporter.default "$stage"
+        deploy/systemd/jitsiexporter.service deploy/systemd/jitsiexporter.default deploy/systemd/web.yml "$stage"
     cp -r deploy/completions "$stage"
     cp docs/*.md "$stage/docs"
     find "$stage" -exec chmod u=rwX,go=rX {} +

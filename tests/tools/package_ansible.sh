@@ -70,6 +70,15 @@ for install in archive package; do
     grep -qF 'JITSIEXPORTER_URL="http://monitor:a\"b\\c$d@localhost:8080"' "$work/root/etc/default/jitsiexporter" || fail "quoting"
     [ "$(stat -c %a "$work/root/etc/default/jitsiexporter")" = 600 ] || fail "others can read the options"
 done
+# A web configuration that only the service can read, and nothing once more.
+web='{"jitsiexporter_web_config": {"basic_auth_users": {"prometheus": "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"}}}'
+play -e "$web"
+grep -qF 'X0h1gDsPszWURQaxFh' "$work/log" && fail "the hash is in the log"
+play -e "$web"
+unchanged
+[ "$(chroot "$work/root" stat -c '%a %U %G' /etc/jitsiexporter/web.yml)" = "640 root jitsiexporter" ] || fail "others can read web.yml"
+grep -qx 'JITSIEXPORTER_WEB_CONFIG_FILE=/etc/jitsiexporter/web.yml' "$work/root/etc/default/jitsiexporter" || fail "web.yml is not in use"
+promtool check web-config "$work/root/etc/jitsiexporter/web.yml" || fail "promtool does not take web.yml"
 # A name that does not exist is refused.
 if (play -e '{"jitsiexporter_options": {"listen": ":9700"}}') >/dev/null 2>&1; then fail "an option that does not exist passes"; fi
 echo "ansible: ok"

@@ -70,11 +70,13 @@ there() { [ -e "$root$1" ] || fail "$1 is not there after $2"; }
 gone() { [ ! -e "$root$1" ] && [ ! -L "$root$1" ] || fail "$1 is there after $2"; }
 
 options=/etc/default/jitsiexporter
+web=/etc/jitsiexporter/web.yml
 wanted=/etc/systemd/system/multi-user.target.wants/jitsiexporter.service
 
 listing >"$work/before"
 inside dpkg --install /packages/new.deb
 there $options installing
+[ "$(chroot "$root" stat -c '%a %U %G' $web)" = "640 root jitsiexporter" ] || fail "others can read $web"
 [ -L "$root$wanted" ] || fail "the service is not enabled"
 chroot "$root" jitsiexporter --version
 chroot "$root" jitsiexporter --demo --once | grep -q '^jitsi_up 1$' || fail "it does not run"
@@ -88,8 +90,11 @@ echo "deb: installed and purged"
 inside dpkg --install /packages/old.deb
 # What a person changes, an upgrade leaves alone.
 echo 'JITSIEXPORTER_LISTEN_ADDRESS=:9700' >>"$root$options"
+echo 'basic_auth_users:' >>"$root$web"
+chroot "$root" chmod 600 $web
 inside dpkg --force-confold --install /packages/new.deb
 grep -q '^JITSIEXPORTER_LISTEN_ADDRESS=:9700$' "$root$options" || fail "the upgrade changed the options"
+[ "$(chroot "$root" stat -c '%a %G' $web) $(tail -n 1 "$root$web")" = "600 jitsiexporter basic_auth_users:" ] || fail "the upgrade changed $web"
 case $(status) in "ii 0.9.0"* | "") fail "it was not upgraded: $(status)" ;; esac
 # A service that was disabled stays disabled.
 chroot "$root" systemctl disable jitsiexporter.service >/dev/null 2>&1
@@ -100,7 +105,9 @@ there $options removing
 gone /usr/bin/jitsiexporter removing
 inside dpkg --purge jitsiexporter
 gone $options purging
-rm -f "$root$options.dpkg-dist"
+gone $web purging
+rm -f "$root$options.dpkg-dist" "$root$web.dpkg-dist"
+rmdir "$root/etc/jitsiexporter" 2>/dev/null || true
 listing >"$work/after"
 diff "$work/before" "$work/after" || fail "the purge left something, or took too much"
 [ -z "$(status)" ] || [ "$(status)" = "un " ] || fail "dpkg still knows it: $(status)"

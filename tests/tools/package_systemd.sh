@@ -63,7 +63,17 @@ inside 'chmod 600 /etc/default/jitsiexporter; systemctl restart jitsiexporter'
 soon "also if only root can read it" 'curl -s http://127.0.0.1:9700/metrics | grep -q "^jitsi_up 1$"'
 inside 'grep -E "^(Uid|CapEff|Seccomp):" /proc/$(systemctl show -P MainPID jitsiexporter)/status' | tr '\n\t' '; '
 echo
-[ "$(inside 'stat -c %u /proc/$(systemctl show -P MainPID jitsiexporter)')" -ge 61184 ] || fail "it is no dynamic user"
+[ "$(inside 'stat -c %U /proc/$(systemctl show -P MainPID jitsiexporter)')" = jitsiexporter ] || fail "it is not the user of the package"
+
+# A web configuration that only its group can read; a change of it needs no restart.
+user=$(htpasswd -nbBC 4 prometheus secret)
+inside "printf 'basic_auth_users:\n  prometheus: %s\n' '${user#*:}' >>/etc/jitsiexporter/web.yml"
+set_options 'JITSIEXPORTER_DEMO=true JITSIEXPORTER_WEB_CONFIG_FILE=/etc/jitsiexporter/web.yml'
+soon "with /etc/jitsiexporter/web.yml it asks for a password" 'curl -s -o /dev/null -w "%{http_code}" http://127.0.0.1:9700/metrics | grep -x 401'
+soon "and lets in who has it" 'curl -sf -u prometheus:secret http://127.0.0.1:9700/metrics'
+inside 'sed -i "s/prometheus:/another:/" /etc/jitsiexporter/web.yml; chgrp jitsiexporter /etc/jitsiexporter/web.yml'
+soon "a change needs no restart" 'curl -sf -u another:secret http://127.0.0.1:9700/metrics'
+[ "$(inside 'stat -c "%a %U %G" /etc/jitsiexporter/web.yml')" = "640 root jitsiexporter" ] || fail "others can read it"
 
 inside 'kill -9 $(systemctl show -P MainPID jitsiexporter)'
 soon "killed, it is started again" '[ "$(systemctl show -P NRestarts jitsiexporter)" = 1 ] && curl -sf http://127.0.0.1:9700/health'
@@ -83,7 +93,7 @@ soon "which is taken when it comes" 'curl -sf http://10.9.9.9:9700/health'
 inside 'systemctl stop jitsiexporter'
 [ "$(property Result) $(property ExecMainStatus)" = "success 0" ] || fail "it does not stop cleanly"
 inside 'systemctl reset-failed jitsiexporter; systemctl start jitsiexporter && dpkg --purge jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be purged"; }
-soon "purged, it is gone" '! systemctl is-active jitsiexporter && [ ! -e /etc/default/jitsiexporter ]'
+soon "purged, it is gone" '! systemctl is-active jitsiexporter && [ ! -e /etc/default/jitsiexporter ] && [ ! -e /etc/jitsiexporter/web.yml ]'
 
 # The archive as a service, with the commands of docs/installing.md.
 inside 'set -e

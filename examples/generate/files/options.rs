@@ -180,7 +180,8 @@ fn option_file() -> String {
         "# The options of the jitsiexporter service, with their defaults. To change one, remove the # before it, then:\n\
          #   systemctl restart jitsiexporter\n\
          # systemd reads this file as root. If the URL holds a password, protect it: chmod 600.\n\
-         # The service has its own user and no home: files named here must be readable by everyone, and not in /home or /root.\n",
+         # The service has its own user and no home: files named here must be readable by everyone, and not in /home or /root.\n\
+         # With the Debian package that user is jitsiexporter, and may also get at them as the group of that name.\n",
     );
     for CliOption { name, value, default, variable, help, .. } in own().filter(|option| !option.variable.is_empty()) {
         let default = if value.is_empty() { "false" } else { default };
