@@ -62,7 +62,7 @@ BRIDGE = """\
 PROXY = """\
     upstream bridge {{ server {bridge}; keepalive 32; }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
         location = /metrics {{
             proxy_pass http://bridge{path};
             proxy_http_version 1.1;
@@ -70,6 +70,11 @@ PROXY = """\
         }}
     }}
 """
+
+
+# For nginx; the exporter gets the same files.
+PROXY_TLS = " ssl; ssl_certificate {files}/cert.pem; ssl_certificate_key {files}/key.pem"
+WEB_CONFIG = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 
 
 class Failure(Exception):
@@ -197,6 +202,7 @@ class Program:
     directory: pathlib.Path
     port: int = 0
     process: subprocess.Popen = None
+    scheme: str = "http"
 
     def start(self, children, wait=True):
         self.port = free_port()
@@ -230,11 +236,12 @@ class Measurement:
 
 @dataclasses.dataclass
 class Column:
-    """A column of the table: a program in front of a bridge, and once more in front of one with a large report."""
+    """A column of the table: a program in front of a bridge, once more in front of one with a large report, and over TLS."""
 
     label: str
     program: Program
     large: Program
+    tls: Program = None
     binary: pathlib.Path = None  # the file whose size is told
     accept: str = ""
     rounds: dict = dataclasses.field(default_factory=dict)  # name of a load -> [Measurement]
@@ -252,7 +259,7 @@ def measure(children, wrk, column, program, clients, seconds):
     if column.accept:
         command += ["-H", f"Accept: {column.accept}"]
     before = program.cpu()
-    text = children.output([*command, f"http://127.0.0.1:{program.port}/metrics"])
+    text = children.output([*command, f"{program.scheme}://127.0.0.1:{program.port}/metrics"])
     cpu = program.cpu() - before
     if "Socket errors" in text or "Non-2xx" in text:
         raise Failure(f"{column.label}: not every scrape was answered:\n{text}")
@@ -392,6 +399,7 @@ LOADS = {
     "one": (lambda column: column.program, ONE),
     "many": (lambda column: column.program, MANY),
     "large": (lambda column: column.large, ONE),
+    "tls": (lambda column: column.tls, ONE),
 }
 
 # What a row says, how its values are written, and where they come from: a load and a field of its measurements, or a figure.
@@ -409,6 +417,8 @@ ROWS = [
     ("resident memory, peak", megabytes, "peak"),
     ("start to first answer", milliseconds, "start"),
     ("binary", megabytes, "size"),
+    ("p50 of a scrape over TLS, one client", microseconds, ("tls", "p50")),
+    ("CPU per scrape over TLS, one client", microseconds, ("tls", "cpu")),
 ]
 
 
@@ -418,10 +428,14 @@ def table(columns, main, others):
         if isinstance(source, str):
             return column.figures.get(source)
         load, field = source
+        if load not in column.rounds:
+            return None
         return statistics.median(getattr(one, field) for one in column.rounds[load])
 
     def compared(other, source):
         if not isinstance(source, str):
+            if source[0] not in main.rounds or source[0] not in other.rounds:
+                return ""
             return f"{ratio(main, other, *source):.2f}"
         mine, its = value(main, source), value(other, source)
         return f"{mine / its:.2f}" if mine and its else ""
@@ -473,17 +487,31 @@ def run(children, directory):
     def proxies():
         for report, path in paths.items():
             place = directory / f"proxy-{report}"
-            configuration = PROXY.format(port="{port}", bridge=address, path=path)
+            configuration = PROXY.format(port="{port}", bridge=address, path=path, tls="")
             yield Program("nginx", nginx(server, place, configuration), place)
+        place = directory / "proxy-tls"
+        configuration = PROXY.format(port="{port}", bridge=address, path=paths["program"], tls=PROXY_TLS.format(files=files))
+        yield Program("nginx", nginx(server, place, configuration), place, scheme="https")
 
     def ours(label, name, binary):
         command = [str(binary), "--url", "{url}", "--listen-address", "127.0.0.1:{port}"]
-        return Column(label, *pair(name, command), binary, OPEN_METRICS)
+        return Column(label, *pair(name, command), binary=binary, accept=OPEN_METRICS)
+
+    # One key on the curve that both take for the handshake; a scrape costs none, because the connection is kept.
+    files = directory / "tls"
+    files.mkdir()
+    children.output([find("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                     "-nodes", "-keyout", files / "key.pem", "-out", files / "cert.pem", "-subj", "/CN=localhost"])
+    (files / "web.yml").write_text(WEB_CONFIG)
 
     proxy = Column("nginx as a proxy", *proxies())
     main = ours("jitsiexporter", "jitsiexporter", binary)
+    secure = [*main.program.command, "--web-config-file", str(files / "web.yml")]
+    place = directory / "jitsiexporter-tls"
+    place.mkdir()
+    main.tls = Program("jitsiexporter", secure, place, scheme="https")
     built = [ours("jitsiexporter, glibc", "glibc", comparison)] if comparison else []
-    others = [Column(program.name, *pair(variable, [str(program), *words]), program)
+    others = [Column(program.name, *pair(variable, [str(program), *words]), binary=program)
               for variable, program, words in peers(os.environ)]
     columns = [proxy, main, *built, *others]
     host = machine()
@@ -499,6 +527,8 @@ def run(children, directory):
     for column in columns:
         column.program.start(children)
         column.large.start(children)
+        if column.tls:
+            column.tls.start(children)
     time.sleep(0.5)
     for column in columns:
         column.figures["idle"] = column.program.memory("VmRSS")
@@ -514,6 +544,8 @@ def run(children, directory):
         for load, (program, clients) in LOADS.items():
             say(f"round {number} of {rounds}: {load}")
             for column in columns:
+                if not program(column):
+                    continue
                 found = measure(children, wrk, column, program(column), clients, seconds)
                 column.rounds.setdefault(load, []).append(found)
     for column in columns:
