@@ -1,9 +1,8 @@
 //! The web configuration (`--web-config-file`): TLS, client certificates and passwords for the listener, in the file format
 //! of Prometheus' exporter-toolkit.
 //!
-//! The files are looked at for each new TLS connection and for each request that needs a password, which is a `stat` for each
-//! of them; they are read again when that shows a change. Nothing polls. A change that cannot be used is logged once, and the
-//! state before it stays in use.
+//! Each new TLS connection and each request that needs a password checks the files by `stat`; they are read again if that
+//! shows a change. Nothing polls. A change that cannot be used is logged once, and the previous state stays in use.
 
 mod auth;
 mod file;
@@ -35,19 +34,19 @@ use crate::log;
 /// The largest file that is read, in bytes. The public roots take 220 KB.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Clock ticks of file systems are shorter than this. A file that changed so recently may change again without a sign of it.
+/// Longer than the clock tick of file systems. A file that changed so recently may change again with the same timestamp.
 const TICK: Duration = Duration::from_millis(50);
 
 /// At most one failed handshake is logged in this time: any client can make them fail.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a client gets that speaks HTTP where TLS is spoken; Go's server says the same.
+/// The response to plain HTTP on a TLS port; Go's server sends the same text.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
-/// How much of a request is read before [`NOT_TLS`]: the whole of it in all likelihood, so that closing the connection does not
-/// reset it.
+/// How much of a request is read before [`NOT_TLS`] is sent. Closing a connection with unread bytes would reset it, and the client
+/// might not see the response.
 const NOT_TLS_READ: usize = 4096;
 
 /// A web configuration file in use.
@@ -79,7 +78,7 @@ struct Current {
 /// A file, and how it looked just before it was read.
 struct Watched {
     path: PathBuf,
-    /// `None` if it had changed so recently that a further change might not show.
+    /// `None` if it had changed so recently that a further change could have the same timestamp.
     stamp: Option<Stamp>,
 }
 
@@ -190,8 +189,8 @@ fn plain(error: &io::Error) -> String {
 }
 
 impl Current {
-    /// What clients would no longer have to do if `next` replaced this. A file that is cut short while it is written must not
-    /// open the door, so that takes a restart.
+    /// Which requirement `next` would drop. A file that is read while it is being written may look like that, so dropping one
+    /// takes a restart.
     fn loosened_by(&self, next: &Self) -> Option<&'static str> {
         if self.tls.is_some() && next.tls.is_none() {
             Some("tls_server_config is gone")

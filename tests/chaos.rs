@@ -8,6 +8,8 @@ mod crowd;
 mod exposition;
 #[path = "support/faults.rs"]
 mod faults;
+#[path = "support/locked.rs"]
+mod locked;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -22,6 +24,7 @@ use crowd::{Client, descriptors, expected, exporter, is_release, memory, scatter
 use exposition::{own, read};
 use faults::{GOOD, QUICK, SLOW, keep};
 use jitsiexporter::format::Format;
+use locked::{Connection, Folder, HALF, Identity, authority};
 use support::Then::KeepAlive;
 use support::{CURRENT, Exporter, FakeBridge, eventually, reason, response, sample};
 
@@ -262,6 +265,46 @@ fn half_requests_do_not_delay_a_scrape() {
         drop(half);
     });
     at_rest.again("200 clients with half a request", &exporter, &bridge);
+}
+
+#[test]
+fn tls_connections_and_stalled_handshakes_take_little_memory() {
+    let (folder, root) = (Folder::new(), authority("root"));
+    let identity = Identity::server(&root);
+    folder.write("cert.pem", &identity.pem);
+    folder.write("key.pem", &identity.key);
+    let file = folder.write("web.yml", "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n");
+    let bridge = slow();
+    let exporter = exporter(&bridge, &["--web-config-file", &file]);
+    let client = locked::client(&root, None);
+    for _ in 0..3 {
+        let open: Vec<_> = (0..100)
+            .map(|_| {
+                let mut open = Connection::open(exporter.address(), &client).expect("a handshake");
+                open.get("/health", "").expect("a response");
+                open
+            })
+            .collect();
+        let stalled: Vec<_> = (0..200)
+            .map(|number| {
+                let mut stream = TcpStream::connect(exporter.address()).unwrap();
+                let _ = stream.write_all(&HALF[..number % (HALF.len() + 1)]);
+                stream
+            })
+            .collect();
+        for _ in 0..3 {
+            let start = Instant::now();
+            let got = locked::get(exporter.address(), &client, "/metrics", "").expect("a response");
+            assert_eq!(sample(&got.body, "jitsi_up"), Some("1"));
+            assert!(start.elapsed() < PATIENCE, "beside 200 stalled handshakes a scrape took {:?}", start.elapsed());
+        }
+        drop((open, stalled));
+    }
+    let peak = memory(exporter.pid(), "VmHWM");
+    println!("200 stalled handshakes: peak memory {peak} KiB");
+    if is_release() {
+        assert!(peak < 24 * 1024, "200 stalled handshakes took {peak} KiB");
+    }
 }
 
 #[test]

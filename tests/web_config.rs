@@ -1,4 +1,4 @@
-//! `--web-config-file`: who gets in, and who does not.
+//! `--web-config-file`: which clients are served.
 
 #[path = "support/locked.rs"]
 mod locked;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use locked::{Authority, Connection, Folder, Identity, authority, basic, client, client_of, get, hash};
+use locked::{Authority, Connection, Folder, HALF, Identity, authority, basic, client, client_of, get, hash};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType, date_time_ymd};
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
@@ -78,12 +78,12 @@ fn serves_over_tls() {
     }
     assert_eq!(connection.get("/none", "").unwrap().status, 404);
     assert!(server.exporter.log()[0].contains("listens on https://"), "{:?}", server.exporter.log());
-    // Someone else's certificate is none that this client trusts.
+    // A client that trusts another root.
     assert!(!server.lets_in(&client(&authority("other"), None)));
 }
 
 #[test]
-fn plain_http_on_the_tls_port_is_told_so() {
+fn plain_http_on_the_tls_port_gets_400() {
     let server = Server::start(TLS, &[]);
     let answer = server.exporter.get("/metrics");
     assert_eq!(answer.status, 400);
@@ -93,7 +93,7 @@ fn plain_http_on_the_tls_port_is_told_so() {
 }
 
 #[test]
-fn an_empty_file_locks_nothing() {
+fn empty_file_serves_plain_http() {
     for config in ["", "# basic_auth_users:\n", "tls_server_config:\nbasic_auth_users:\n"] {
         let server = Server::start(config, &[]);
         assert_eq!(sample(&server.exporter.metrics(), "jitsi_up"), Some("1"), "{config}");
@@ -102,7 +102,7 @@ fn an_empty_file_locks_nothing() {
 }
 
 #[test]
-fn tls_versions() {
+fn accepts_tls_versions_in_range() {
     for (min, max, tls12, tls13) in [
         (None, None, true, true),
         (Some("TLS12"), Some("TLS12"), true, false),
@@ -144,7 +144,7 @@ fn identities(root: &Authority) -> Vec<(&'static str, Option<Identity>, bool)> {
 }
 
 #[test]
-fn client_certificates() {
+fn accepts_client_certificates_by_policy() {
     let root = authority("clients");
     let identities = identities(&root);
     // Listed in client_ca_file itself, as `openssl req -x509` makes it.
@@ -184,7 +184,7 @@ fn client_certificates() {
 }
 
 #[test]
-fn client_allowed_sans() {
+fn requires_an_allowed_san() {
     let root = authority("clients");
     let identity = |names: &[SanType]| Identity::new(Some(&root), |params| params.subject_alt_names = names.to_vec());
     let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
@@ -228,7 +228,7 @@ fn client_allowed_sans() {
 }
 
 #[test]
-fn passwords() {
+fn checks_passwords() {
     let config = format!(
         "basic_auth_users:\n  alice: {}\n  bob: {}\n  \"\u{fc} x\": {}\n",
         hash("secret", 4),
@@ -269,7 +269,7 @@ fn passwords() {
 }
 
 #[test]
-fn everything_but_health_asks_for_the_password() {
+fn every_path_but_health_requires_a_password() {
     let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 4));
     let server = Server::start(&config, &[]);
     let without = |method: &str, path: &str| server.exporter.request(method, path, &[]);
@@ -296,7 +296,7 @@ fn everything_but_health_asks_for_the_password() {
 }
 
 #[test]
-fn unknown_users_look_like_wrong_passwords() {
+fn unknown_user_gets_the_response_of_a_wrong_password() {
     let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash("secret", 4));
     let server = Server::start(&config, &[]);
     let answer = |user: &str| {
@@ -321,7 +321,7 @@ fn cpu(exporter: &Exporter) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_hash_of_a_right_password_is_computed_once_and_unknown_users_cost_the_same() {
+fn hashes_a_right_password_once_and_a_wrong_one_always() {
     let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
     let server = Server::start(&config, &[]);
     assert_eq!(server.status("alice", "secret"), 200);
@@ -338,7 +338,7 @@ fn the_hash_of_a_right_password_is_computed_once_and_unknown_users_cost_the_same
 }
 
 #[test]
-fn wrong_passwords_delay_no_known_client_and_a_new_one_gets_its_turn() {
+fn wrong_passwords_do_not_delay_known_clients() {
     let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 10), hash("secret", 10));
     let server = Server::start(&config, &[]);
     assert_eq!(server.status("alice", "secret"), 200);
@@ -378,7 +378,7 @@ fn wrong_passwords_delay_no_known_client_and_a_new_one_gets_its_turn() {
 }
 
 #[test]
-fn a_flood_of_wrong_passwords_is_turned_away() {
+fn excess_wrong_passwords_get_503() {
     let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
     let server = Server::start(&config, &[]);
     assert_eq!(server.status("alice", "secret"), 200);
@@ -401,7 +401,7 @@ fn a_flood_of_wrong_passwords_is_turned_away() {
 }
 
 #[test]
-fn mistakes_are_one_line_that_names_the_file_and_the_key() {
+fn errors_are_one_line_with_file_and_key() {
     let root = authority("root");
     let (identity, other) = (Identity::server(&root), Identity::server(&root));
     let folder = Folder::new();
@@ -474,7 +474,7 @@ fn mistakes_are_one_line_that_names_the_file_and_the_key() {
 }
 
 #[test]
-fn a_plain_file_name_is_looked_up_where_the_process_runs() {
+fn resolves_a_bare_file_name_in_the_working_directory() {
     let root = authority("root");
     let (folder, identity) = (Folder::new(), Identity::server(&root));
     folder.write("cert.pem", &identity.pem);
@@ -487,7 +487,7 @@ fn a_plain_file_name_is_looked_up_where_the_process_runs() {
 }
 
 #[test]
-fn a_renewed_certificate_is_used_for_new_connections() {
+fn new_connections_use_a_renewed_certificate() {
     let server = Server::start(TLS, &[]);
     let client = server.client();
     let mut kept = Connection::open(server.address(), &client).unwrap();
@@ -510,7 +510,7 @@ fn a_renewed_certificate_is_used_for_new_connections() {
 }
 
 #[test]
-fn switched_symbolic_links_are_a_renewal() {
+fn reloads_when_a_symbolic_link_is_switched() {
     // As Kubernetes mounts a Secret: file -> ..data/file, ..data -> a folder that is replaced.
     let server = Server::start("", &[]);
     let folder = &server.folder;
@@ -537,7 +537,7 @@ fn switched_symbolic_links_are_a_renewal() {
 }
 
 #[test]
-fn new_passwords_and_authorities_need_no_restart() {
+fn reloads_passwords_and_client_authorities() {
     let (one, two) = (authority("one"), authority("two"));
     let config = |password: &str| {
         format!(
@@ -562,7 +562,7 @@ fn new_passwords_and_authorities_need_no_restart() {
 }
 
 #[test]
-fn broken_files_are_reported_once_and_the_last_good_ones_stay() {
+fn keeps_the_last_good_files_and_logs_once() {
     let config = format!("{TLS}basic_auth_users:\n  alice: {}\n", hash("secret", 4));
     let server = Server::start(&config, &[]);
     let (client, header) = (server.client(), basic("alice", "secret"));
@@ -607,7 +607,7 @@ fn broken_files_are_reported_once_and_the_last_good_ones_stay() {
 }
 
 #[test]
-fn what_was_demanded_at_the_start_is_demanded_until_a_restart() {
+fn loosening_requires_a_restart() {
     let ca = authority("clients");
     let required = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n");
     let server = Server::start(&required, &[("ca.pem", &ca.pem())]);
@@ -626,7 +626,7 @@ fn what_was_demanded_at_the_start_is_demanded_until_a_restart() {
 }
 
 #[test]
-fn renewal_under_load_costs_no_scrape() {
+fn renewal_under_load_fails_no_scrape() {
     let config = |password: &str| {
         format!("{TLS}basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash(password, 4))
     };
@@ -666,7 +666,7 @@ fn renewal_under_load_costs_no_scrape() {
 }
 
 #[test]
-fn neither_password_nor_hash_is_shown() {
+fn shows_neither_passwords_nor_hashes() {
     let hash = hash("s3cret", 4);
     let config = format!("{TLS}basic_auth_users:\n  alice: {hash}\n");
     let server = Server::start(&config, &[]);
@@ -684,11 +684,8 @@ fn neither_password_nor_hash_is_shown() {
     assert!(!log.contains("s3cret") && !log.contains(&hash) && !log.contains(&hash[7..]), "{log}");
 }
 
-/// Part of a handshake: the record header of a message that never comes whole.
-const HALF: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
-
 #[test]
-fn handshakes_that_stall_delay_no_scrape() {
+fn stalled_handshakes_do_not_delay_a_scrape() {
     let server = Server::start(TLS, &[]);
     let client = server.client();
     let stalled: Vec<_> = (0..200)
@@ -706,7 +703,7 @@ fn handshakes_that_stall_delay_no_scrape() {
 }
 
 #[test]
-fn handshakes_that_drip_or_are_none_delay_no_scrape() {
+fn slow_and_malformed_handshakes_do_not_delay_a_scrape() {
     let server = Server::start(TLS, &[]);
     let client = server.client();
     let stop = AtomicBool::new(false);
@@ -745,7 +742,7 @@ fn handshakes_that_drip_or_are_none_delay_no_scrape() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_handshakes() {
+fn stop_does_not_wait_for_handshakes() {
     let server = Server::start(TLS, &[]);
     let _stalled: Vec<_> = (0..5)
         .map(|_| {

@@ -1,11 +1,12 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
 //! A bcrypt hash takes tens of milliseconds on purpose, so it is computed once for a password that is right. From then on the
-//! user is recognised by a keyed hash of that password, which takes a microsecond. Everything else waits in a queue for one
-//! thread: wrong passwords use at most one core, however many clients send them, and delay nobody who is recognised.
+//! user is recognised by a keyed hash of that password, which takes a microsecond. Every other password waits in a queue for
+//! one thread: wrong passwords use at most one core, however many clients send them, and do not delay clients that are
+//! recognised.
 //!
 //! The queue is short, so that a new client with the right password gets its turn within a scrape timeout, and it is shared
-//! fairly between addresses: one that floods it loses places to the others.
+//! fairly between addresses: an address that floods it loses places to the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -27,13 +28,13 @@ const MAX_WAITING: usize = 16;
 /// How long a request waits for its password to be checked: Prometheus' default scrape timeout, after which it has given up.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The costs that bcrypt knows.
+/// The costs that bcrypt allows.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
 /// Stack of the thread that computes hashes. bcrypt keeps 4 KiB of state on it.
 const STACK: usize = 128 * 1024;
 
-/// What a request gets.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The password is right, or none is needed.
@@ -51,7 +52,7 @@ pub enum Access {
 /// What is wrong with it, without the hash.
 pub fn validate_hash(hash: &str) -> Result<(), &'static str> {
     let parts = hash.parse::<HashParts>().map_err(|_| "is not a bcrypt hash (htpasswd -nBC 10 USER makes one)")?;
-    // Version 2x marks hashes of a faulty implementation; they are not computed as it did.
+    // Version 2x marks hashes of a faulty implementation, which bcrypt::verify does not imitate.
     let right = COSTS.contains(&parts.get_cost()) && !hash.starts_with("$2x$");
     if right { Ok(()) } else { Err("is a bcrypt hash of a version or cost that is not supported") }
 }
@@ -200,7 +201,7 @@ impl Queue {
     }
 }
 
-/// Computes hashes, one after the other, until none is asked for.
+/// Computes one hash after the other until the queue is empty.
 fn work(queue: &Mutex<Queue>, key: &hmac::Key) {
     loop {
         let job = {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_bounded_and_shared_between_addresses() {
+    fn queue_is_bounded_and_shared_between_addresses() {
         let mut queue = Queue::default();
         let mut flood: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_ipv6_network_share_their_places() {
+    fn addresses_of_one_ipv6_network_share_places() {
         let source = |address: &str| source(address.parse().unwrap());
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:1"));
         assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));

@@ -82,7 +82,7 @@ pub enum Version {
 ///
 /// One line that names the line and the key, and never a value that may be a secret.
 pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
-    // A byte order mark is no part of the text; Windows editors write one.
+    // A byte order mark, as Windows editors write it, is not part of the text.
     let mut reader = Reader { parser: Parser::new_from_str(text.trim_start_matches('\u{feff}')) };
     let mut settings = Settings::default();
     match reader.next()? {
@@ -113,10 +113,10 @@ fn at(line: usize, what: impl std::fmt::Display) -> String {
     format!("line {line}: {what}")
 }
 
-/// A name that may be repeated in a message. In a file with a mistake a hash or a password can stand in the place of a name.
+/// A name, if it can be quoted in a message. In a file with a mistake, a hash or a password can be where a name belongs.
 fn printable(name: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
-    // No bcrypt hash is as short as that, and none is without a dollar sign.
+    // A bcrypt hash has 60 characters, three of them dollar signs.
     (!name.is_empty() && name.len() <= 32 && name.chars().all(plain)).then_some(name)
 }
 
@@ -153,7 +153,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a mapping, or null, which is as good as an empty one. `entry` has to read the value of each key.
+    /// Reads a mapping; null is an empty one. `entry` has to read the value of each key.
     fn mapping(
         &mut self,
         name: &str,
@@ -181,7 +181,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A string as it was typed; `None` if it is null or empty, which exporter-toolkit takes for absent as well.
+    /// A scalar as it was typed; `None` if it is null or empty, which exporter-toolkit treats as absent too.
     fn string(&mut self, key: &str) -> Result<Option<String>, String> {
         match self.next()? {
             (Event::Scalar(text, style, ..), _) => Ok((!text.is_empty() && !is_null(&text, style)).then_some(text)),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_asks_for_nothing() {
+    fn empty_files_and_sections() {
         for text in [
             "",
             "\n",
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_exporter_toolkit() {
+    fn defaults() {
         for keys in [
             "",
             "  client_auth_type:\n  client_ca_file: ''\n  min_version: null\n  max_version: ~\n  client_allowed_sans:\n",
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_the_text_that_was_typed() {
+    fn user_names_are_not_converted() {
         let text = format!("basic_auth_users:\n  alice: {HASH}\n  0123: '{HASH}'\n  \"b c\": {HASH}\n  true: {HASH}\n");
         let users = read(&text).unwrap().users;
         assert_eq!(users.keys().collect::<Vec<_>>(), ["0123", "alice", "b c", "true"]);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_line() {
+    fn errors_name_line_and_key() {
         let long = "a".repeat(60);
         for (text, message) in [
             ("http_server_config:\n  http2: false", "line 1: http_server_config is not supported"),
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn combinations_that_make_no_sense_are_rejected() {
+    fn rejects_contradictory_keys() {
         for (keys, message) in [
             ("  client_ca_file: a\n", "client_ca_file needs a client_auth_type other than NoClientCert"),
             ("  client_auth_type: NoClientCert\n  client_ca_file: a\n", "client_ca_file needs a client_auth_type"),

@@ -1,4 +1,4 @@
-//! For an exporter with a web configuration: certificates, files, and a client that speaks TLS.
+//! For tests of the web configuration: certificates, files and a TLS client.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -15,7 +15,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedN
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
-/// A folder that goes with the value.
+/// The beginning of a handshake: the headers of a message that never arrives whole.
+pub const HALF: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+
+/// A folder that is removed when the value is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -31,14 +34,14 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file the way most tools do, in place, and gives its path.
+    /// Writes a file in place, as most tools do, and returns its path.
     pub fn write(&self, name: &str, content: &str) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    /// Replaces a file at once.
+    /// Replaces a file atomically.
     pub fn replace(&self, name: &str, content: &str) {
         self.write("new", content);
         std::fs::rename(self.0.join("new"), self.0.join(name)).unwrap();
@@ -76,7 +79,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Signed by an authority, or by itself.
+    /// Signed by an authority, or self-signed.
     pub fn new(issuer: Option<&Authority>, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = called("identity");
@@ -91,7 +94,7 @@ impl Identity {
         Self { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec().into(), key_der }
     }
 
-    /// For the server at localhost.
+    /// The certificate of a server at localhost.
     pub fn server(issuer: &Authority) -> Self {
         Self::new(Some(issuer), |params| {
             params.subject_alt_names = vec![rcgen::SanType::DnsName("localhost".try_into().unwrap())];
@@ -123,10 +126,10 @@ pub fn client_of(
     })
 }
 
-/// A connection over TLS that is kept.
+/// A TLS connection.
 pub struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
-/// What comes back.
+/// A response.
 #[derive(Debug)]
 pub struct Got {
     pub status: u16,
@@ -177,12 +180,12 @@ impl Connection {
     }
 }
 
-/// A connection for one request.
+/// One request on a new connection.
 pub fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str, headers: &str) -> io::Result<Got> {
     Connection::open(address, config)?.get(path, headers)
 }
 
-/// The header of a user, as a whole line.
+/// The `Authorization` header, as a whole line.
 pub fn basic(user: &str, password: &str) -> String {
     format!("Authorization: Basic {}\r\n", BASE64.encode(format!("{user}:{password}")))
 }
