@@ -1,6 +1,8 @@
 //! Faults of the bridge: each gives `jitsi_up 0` and the right reason within the budget, and the next scrape of a healthy bridge is
 //! complete.
 
+#[path = "support/faults.rs"]
+mod faults;
 mod support;
 
 use std::io::Write as _;
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use faults::{QUICK, SLOW};
 use jitsiexporter::bridge::MAX_BODY;
 use support::Then::{Close, KeepAlive};
 use support::{CURRENT, Exporter, FakeBridge, command, eventually, reason, response, sample};
@@ -90,15 +93,6 @@ fn reports_an_unknown_host_name() {
 }
 
 #[test]
-fn ends_the_wait_for_a_silent_bridge_with_the_budget() {
-    let bridge = FakeBridge::start(|_, _| {
-        sleep(Duration::from_secs(20));
-        Close
-    });
-    assert_timeout(&bridge.url(), "timed out while waiting for the response");
-}
-
-#[test]
 fn ends_the_wait_for_a_bridge_that_does_not_accept_with_the_budget() {
     // The connections of this listener stay in its queue.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -146,37 +140,22 @@ fn tries_the_next_address_of_a_name_soon() {
     assert!((0.2..20.0).contains(&took), "{took} s");
 }
 
-/// Sends these bytes one by one, with pauses.
-fn drip(stream: &mut TcpStream, bytes: &str) -> support::Then {
-    for byte in bytes.bytes() {
-        if stream.write_all(&[byte]).is_err() {
-            break;
-        }
-        sleep(Duration::from_millis(50));
+#[test]
+fn reports_each_fault() {
+    for fault in QUICK {
+        let bridge = FakeBridge::try_start(|stream, _| (fault.respond)(stream));
+        let (reason, log) = failure(&bridge.url());
+        assert_eq!(reason, fault.reason, "{}: {log}", fault.name);
+        assert!(log.contains(fault.log), "{}: {log}", fault.name);
     }
-    Close
 }
 
 #[test]
-fn ends_a_slow_body_with_the_budget() {
-    let answer = response("200 OK", "application/json", CURRENT);
-    let body = answer.find("\r\n\r\n").unwrap() + 4;
-    let bridge = FakeBridge::start(move |stream, _| {
-        let _ = stream.write_all(&answer.as_bytes()[..body]);
-        drip(stream, &answer[body..])
-    });
-    assert_timeout(&bridge.url(), "timed out while waiting for the response");
-}
-
-#[test]
-fn ends_a_slow_head_with_the_budget() {
-    let bridge = FakeBridge::start(|stream, _| drip(stream, &response("200 OK", "application/json", CURRENT)));
-    assert_timeout(&bridge.url(), "timed out while waiting for the response");
-}
-
-#[test]
-fn reports_a_connection_closed_without_a_response() {
-    assert_failure(failure_of(""), "connect", "the connection was closed before a response");
+fn ends_slow_responses_with_the_budget() {
+    for fault in SLOW {
+        let bridge = FakeBridge::try_start(|stream, _| (fault.respond)(stream));
+        assert_timeout(&bridge.url(), fault.log);
+    }
 }
 
 #[test]
@@ -192,15 +171,6 @@ fn reports_a_connection_reset() {
 }
 
 #[test]
-fn reports_a_connection_closed_within_the_head() {
-    assert_failure(
-        failure_of("HTTP/1.1 200 OK\r\nContent-Ty"),
-        "connect",
-        "the connection was closed before a response",
-    );
-}
-
-#[test]
 fn reports_an_incomplete_body() {
     let answer = response("200 OK", "application/json", CURRENT);
     assert_failure(
@@ -210,22 +180,6 @@ fn reports_an_incomplete_body() {
     );
     let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":";
     assert_failure(failure_of(chunk), "malformed", "the response is incomplete: it stops after");
-}
-
-#[test]
-fn limits_the_head() {
-    let bridge = FakeBridge::start(|stream, _| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
-        let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
-        while stream.write_all(line.as_bytes()).is_ok() {}
-        Close
-    });
-    assert_failure(failure(&bridge.url()), "too_large", "larger than");
-}
-
-#[test]
-fn reports_a_response_that_is_not_http() {
-    assert_failure(failure_of("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the response is not HTTP");
 }
 
 #[test]
@@ -286,17 +240,6 @@ fn limits_a_body_with_a_length() {
         "too_large",
         "256 KiB",
     );
-}
-
-#[test]
-fn limits_a_chunked_body() {
-    let bridge = FakeBridge::start(|stream, _| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
-        while stream.write_all(chunk.as_bytes()).is_ok() {}
-        Close
-    });
-    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
 }
 
 #[test]

@@ -24,13 +24,13 @@ pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// The faults that take the whole budget of a scrape.
 pub const SLOW: &[Fault] = &[
-    fault("silence", "timeout", "timed out", |_| {
+    fault("silence", "timeout", "timed out while waiting for the response", |_| {
         sleep(SILENCE);
         Ok(Close)
     }),
-    fault("dripping head", "timeout", "timed out", |stream| drip(stream, 0)),
-    fault("dripping body", "timeout", "timed out", |stream| drip(stream, 150)),
-    fault("half a body and silence", "timeout", "timed out", |stream| {
+    fault("dripping head", "timeout", "timed out while waiting for the response", |stream| drip(stream, 0)),
+    fault("dripping body", "timeout", "timed out while waiting for the response", |stream| drip(stream, 150)),
+    fault("half a body and silence", "timeout", "timed out while waiting for the response", |stream| {
         stream.write_all(&good().as_bytes()[..1500])?;
         sleep(SILENCE);
         Ok(Close)
