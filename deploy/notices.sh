@@ -18,10 +18,10 @@ done | sed 's/ ([^|]*)|/|/' | LC_ALL=C sort -u | while IFS='|' read -r package l
     files=
     case $licence in
         *"MIT AND"* | *"AND MIT"*) ;;
-        *MIT*) files=$(find "$folder" -maxdepth 1 -iname 'licen[sc]e-mit*') ;;
+        *MIT*) files=$(find "$folder" -maxdepth 1 \( -iname 'licen[sc]e-mit*' -o -iname 'mit-licen[sc]e*' \)) ;;
     esac
     if [ -z "$files" ]; then
-        files=$(find "$folder" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'notice*' \) | LC_ALL=C sort)
+        files=$(find "$folder" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname '*-licen[sc]e' -o -iname 'copying*' -o -iname 'notice*' \) | LC_ALL=C sort)
     fi
     [ -n "$files" ] || { echo "notices: $package has no licence file" >&2; exit 1; }
     echo "$files" | while read -r file; do tr -d '\r' <"$file"; done
