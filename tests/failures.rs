@@ -101,37 +101,42 @@ fn ends_the_wait_for_a_bridge_that_does_not_accept_with_the_budget() {
 }
 
 /// A listener whose accept queue is full, so that the system drops packets for it, as a firewall does; and what fills the queue.
-fn black_hole(address: &str) -> (tokio::net::TcpListener, Vec<TcpStream>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn black_hole(port: u16) -> std::io::Result<(tokio::net::TcpListener, Vec<TcpStream>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(async {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(address.parse().unwrap()).unwrap();
-        socket.listen(1).unwrap()
-    });
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], port).into())?;
+        socket.listen(1)
+    })?;
     let address = listener.local_addr().unwrap();
     let room = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
     let queue: Vec<_> = std::iter::from_fn(|| room().ok()).take(100).collect();
     assert!(queue.len() < 100, "the queue does not fill up");
-    (listener, queue)
+    Ok((listener, queue))
 }
 
 #[test]
 fn reports_a_full_accept_queue_as_timeout() {
-    let (listener, _queue) = black_hole("127.0.0.1:0");
+    let (listener, _queue) = black_hole(0).unwrap();
     assert_timeout(&format!("http://{}/", listener.local_addr().unwrap()), "timed out while connecting");
 }
 
 #[test]
 fn tries_the_next_address_of_a_name_soon() {
-    // The addresses of localhost are 127.0.0.1, where packets are dropped, and ::1, where the bridge is.
-    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+    // The addresses of localhost are 127.0.0.1, where packets are dropped, and ::1, where the bridge is. A port that is free on one
+    // may be in use on the other.
+    let both = || {
+        let bridge = TcpListener::bind("[::1]:0").ok()?;
+        let port = bridge.local_addr().unwrap().port();
+        black_hole(port).ok().map(|black_hole| (bridge, black_hole, port))
+    };
+    let Some((listener, _black_hole, port)) = (0..10).find_map(|_| both()) else {
+        assert!(TcpListener::bind("[::1]:0").is_err(), "no port is free on both addresses");
         println!("not tested: this machine has no IPv6");
         return;
     };
-    let port = listener.local_addr().unwrap().port();
     let answer = response("200 OK", "application/json", CURRENT);
     let _bridge = FakeBridge::listen(listener, move |stream, _| stream.write_all(answer.as_bytes()).map(|()| Close));
-    let (_listener, _queue) = black_hole(&format!("127.0.0.1:{port}"));
     let exporter = Exporter::before(&format!("http://localhost:{port}"), &["--timeout", "60"]);
     let text = exporter.metrics();
     assert_eq!(sample(&text, "jitsi_up"), Some("1"), "{:?}", exporter.log());
