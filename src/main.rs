@@ -30,7 +30,7 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    // What is no text is passed on as well as it goes, so that it is refused by name instead of being overlooked.
+    // Arguments that are not UTF-8 are converted lossily, so that the parser can reject them by name.
     let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let command = match cli::parse(&typed, environment) {
         Ok(command) => command,

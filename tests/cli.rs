@@ -7,6 +7,10 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use jitsiexporter::cli::{self, Command, Config, parse};
 use jitsiexporter::family::Names::{self, Legacy, Standard};
 use support::{CURRENT, Exporter, FakeBridge, command, sample};
@@ -246,6 +250,35 @@ fn help_lists_every_option_in_80_columns() {
     for line in ["--help", "-h", "-help", "--url x --help"] {
         assert!(matches!(read(line, &[]), Ok(Command::Print(text)) if text == help), "{line}");
     }
+}
+
+proptest! {
+    /// Whatever is typed, the answer is a configuration, or one line without the password.
+    #[test]
+    fn random_command_lines_are_parsed_or_rejected(
+        typed in vec((
+            select(vec!["", "-", "--"]),
+            name(),
+            select(vec!["", "=", "=true", "=http://me:s3cr3t@jvb", "=5s", "=[::1]:0", "={host}"]),
+        ), 0..6),
+        values in vec("\\PC{0,8}", 0..3),
+    ) {
+        let typed: Vec<_> = typed.into_iter().map(|(dashes, name, value)| format!("{dashes}{name}{value}")).chain(values).collect();
+        match parse(&typed, |_| None) {
+            Ok(Command::Serve(config) | Command::Once(config)) => {
+                prop_assert!((Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&config.timeout));
+                prop_assert!(config.listen.to_string().parse() == Ok(config.listen));
+            }
+            Ok(Command::Print(text)) => prop_assert!(text.ends_with('\n')),
+            Err(error) => prop_assert!(error.lines().count() == 1 && !error.contains("s3cr3t"), "{}", error),
+        }
+    }
+}
+
+/// Names of options and others. `--ca-file` is left out, because it reads the file.
+fn name() -> impl Strategy<Value = String> {
+    let names: Vec<_> = cli::OPTIONS.iter().map(|option| option.name).filter(|name| *name != "ca-file").collect();
+    prop_oneof![select(names).prop_map(str::to_owned), "\\PC{0,6}"]
 }
 
 fn output(process: &mut Process) -> (Option<i32>, String, String) {

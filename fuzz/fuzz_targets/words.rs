@@ -1,17 +1,16 @@
-//! What people and clients write: command lines, the environment, URLs, `Accept` and timeout headers. None of it brings the
-//! program down, what is refused is refused in one line, and no password is shown.
+//! Text from people and clients: command lines, the environment, URLs, `Accept` and timeout headers. Nothing panics, errors are
+//! one line, and no password is shown.
 
 #![no_main]
 
 use std::time::Duration;
 
 use jitsiexporter::cli::{self, Command};
-use jitsiexporter::exporter::budget;
+use jitsiexporter::exporter::{MAX_SCRAPES, budget};
 use jitsiexporter::format::Format;
-use jitsiexporter::http::MAX_CONNECTIONS;
 use libfuzzer_sys::fuzz_target;
 
-/// Put into every password.
+/// Part of every password.
 const SECRET: &str = "s3cr3t";
 
 fuzz_target!(|bytes: &[u8]| {
@@ -21,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let lines: Vec<_> = text.split('\n').map(str::to_owned).collect();
     timeout(&lines[0]);
     url(&lines[0]);
-    // A file of certificates that is a device may keep it waiting.
+    // Reading certificates from a device may block.
     if !text.contains("/dev") && !text.contains("/proc") {
         command_line(&lines);
     }
@@ -30,9 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
 fn accept(header: &str) {
     let lower = header.to_ascii_lowercase();
     let format = Format::negotiate(header);
-    assert_eq!(format, Format::negotiate(&lower.to_ascii_uppercase()), "upper case is another matter");
+    assert_eq!(format, Format::negotiate(&lower.to_ascii_uppercase()), "upper case changes the format");
     if format == Format::Text {
-        assert!(lower.contains("text/") || lower.contains("*/*"), "nobody asked for text");
+        assert!(lower.contains("text/") || lower.contains("*/*"), "text was not asked for");
     }
 }
 
@@ -42,15 +41,15 @@ fn timeout(header: &str) {
     assert!(budget > Duration::ZERO && budget <= usual, "{budget:?}");
     match header.trim().parse::<f64>() {
         Ok(seconds) if seconds >= 1e-8 => assert!(budget.as_secs_f64() <= seconds, "{budget:?}"),
-        _ => assert!(budget == usual || header.trim().parse::<f64>().is_ok(), "{header:?} is nonsense"),
+        _ => assert!(budget == usual || header.trim().parse::<f64>().is_ok(), "{header:?} is not a number"),
     }
 }
 
 fn url(line: &str) {
-    // A password that is one: between the colon of the user and the last @ of the host.
+    // A password is between the colon after the user and the last @ before the host.
     let Some((scheme, rest)) = line.split_once("://") else { return };
     let Some((user, host)) = rest.rsplit_once('@') else { return };
-    // The fuzzer learns the word, and writes it where it is no secret.
+    // The fuzzer learns the word, and writes it where it is not a password.
     if line.contains(SECRET) {
         return;
     }
@@ -66,7 +65,7 @@ fn url(line: &str) {
         };
         assert!(!shown.contains(SECRET), "{typed:?}: {shown}");
     }
-    // Where it does not belong.
+    // URLs in the wrong place.
     for option in ["", "--listen-address", "--timeout", "--max-scrapes", "--ca-file", "-host", "--demo"] {
         let typed = if option.is_empty() { url.clone() } else { format!("{option}={url}") };
         if let Err(error) = cli::parse(&[typed], |_| None) {
@@ -81,7 +80,7 @@ fn url(line: &str) {
 }
 
 fn command_line(lines: &[String]) {
-    // Lines of the form NAME=value are the environment, the others are arguments.
+    // Lines that begin with JITSI are variables, the others are arguments.
     let (environment, typed): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|line| line.starts_with("JITSI"));
     let environment = |name: &str| {
         let mut values = environment.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -90,8 +89,8 @@ fn command_line(lines: &[String]) {
     match cli::parse(&typed, environment) {
         Ok(Command::Serve(config) | Command::Once(config)) => {
             assert!(config.timeout > Duration::ZERO && config.timeout <= Duration::from_secs(3600));
-            assert!((1..=MAX_CONNECTIONS).contains(&config.max_scrapes));
-            // What it says it listens on means the same when it is typed.
+            assert!((1..=MAX_SCRAPES).contains(&config.max_scrapes));
+            // The address that is displayed can be typed.
             let again = ["--listen-address".to_owned(), config.listen.to_string()];
             match cli::parse(&again, |_| None) {
                 Ok(Command::Serve(again)) => assert_eq!(again.listen, config.listen),
