@@ -1,12 +1,13 @@
 //! New connections to the bridge: name, address, TLS.
 //!
-//! ureq resolves and connects. By itself it resolves before it looks into its pool, in a new thread for each request; here it
-//! does so only when a connection is made, so that an idle connection needs neither thread nor name server.
+//! ureq makes the connections. By itself it resolves before it looks into its pool, in a new thread for each request. Here a name
+//! is resolved only when a connection is made, so that an idle connection needs neither thread nor name server.
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -20,6 +21,13 @@ use crate::error::{Cause, ScrapeError};
 
 /// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How many addresses of a name are tried: what ureq has room for.
+const MAX_ADDRESSES: usize = 16;
+
+/// How many lookups run at once, as many as scrapes by default. A dead name server leaves each running for half a minute, longer
+/// than its scrape.
+const MAX_LOOKUPS: usize = 40;
 
 thread_local! {
     /// Whether this thread has made a connection since it last asked.
@@ -44,6 +52,7 @@ impl Resolver for Later {
 /// Makes connections.
 #[derive(Debug, Default)]
 pub(super) struct Connect {
+    lookups: Lookups,
     tcp: TcpConnector,
     tls: RustlsConnector,
 }
@@ -56,7 +65,7 @@ impl Connector for Connect {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         CONNECTED.set(true);
         let deadline = Instant::now() + *details.timeout.after;
-        let addresses = resolve(details).map_err(failed)?;
+        let addresses = self.lookups.resolve(details).map_err(failed)?;
         let connect = |addresses: &[_], timeout| self.tcp.connect(&now(details, addresses, timeout), None);
         let stream = first(&addresses, deadline, connect).map_err(|error| {
             failed(match error {
@@ -140,23 +149,42 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
-/// Resolves the host of a URL.
-fn resolve(details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
-    let host = details.uri.scheme().zip(details.uri.authority());
-    let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
-    if let Some(addresses) = literal(&host.unwrap_or_default()) {
-        return Ok(addresses);
-    }
-    let found = DefaultResolver::default().resolve(details.uri, details.config, details.timeout);
-    found.map(|addresses| addresses.to_vec()).map_err(|error| match error {
-        Error::Timeout(_) => Cause::ResolveTimeout.into(),
-        Error::Io(error) => {
+/// Lookups of host names. The system's resolver has no deadline, so it runs in a thread, which may outlive its scrape. Each thread
+/// has a clone.
+#[derive(Debug, Default)]
+struct Lookups(Arc<()>);
+
+impl Lookups {
+    /// The addresses of the host of the URL.
+    fn resolve(&self, details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
+        let host = details.uri.scheme().zip(details.uri.authority());
+        let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+        let host = host.unwrap_or_default();
+        if let Some(addresses) = literal(&host) {
+            return Ok(addresses);
+        }
+        let lookup = move || host.to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect());
+        self.run(*details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?.map_err(|error| {
             let text = plain(&error);
             let why = text.trim_start_matches("failed to lookup address information: ").to_lowercase();
             Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
+        })
+    }
+
+    /// The result of a lookup, if it comes in time and not too many are running.
+    fn run<T: Send + 'static>(&self, timeout: Duration, lookup: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let running = Arc::clone(&self.0);
+        if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
+            return None;
         }
-        error => Cause::UnknownHost.with(error),
-    })
+        let (sender, receiver) = mpsc::channel();
+        let run = move || {
+            let _ = sender.send(lookup());
+            drop(running);
+        };
+        thread::Builder::new().name("resolve".to_owned()).spawn(run).ok()?;
+        receiver.recv_timeout(timeout).ok()
+    }
 }
 
 #[cfg(test)]
@@ -238,5 +266,24 @@ mod tests {
         for name in ["jvb:8080", "localhost.example:80", "notlocalhost:80"] {
             assert_eq!(literal(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn hanging_lookups_are_limited_and_not_awaited_beyond_the_timeout() {
+        let lookups = Lookups::default();
+        let (name_server, hangs) = mpsc::channel::<()>();
+        let hangs = Arc::new(Mutex::new(hangs));
+        for _ in 0..MAX_LOOKUPS {
+            let hangs = Arc::clone(&hangs);
+            let lookup = move || hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok();
+            assert_eq!(lookups.run(Duration::from_millis(1), lookup), None);
+        }
+        assert_eq!(lookups.run(30 * SECOND, || panic!("one lookup too many")), None::<()>);
+        // The name server answers again, and the lookups end.
+        drop(name_server);
+        while Arc::strong_count(&lookups.0) > 1 {
+            thread::yield_now();
+        }
+        assert_eq!(lookups.run(30 * SECOND, || 1), Some(1));
     }
 }
