@@ -326,7 +326,8 @@ impl WebConfig {
             more => format!(" (and {more} more before it)"),
         };
         failures.logged = Some(Instant::now());
-        log::line(format_args!("TLS handshake with {client} failed: {error}{more}"));
+        let why = tls::failure(error);
+        log::line(format_args!("TLS handshake with {client} failed: {why}{more}"));
     }
 }
 

@@ -212,6 +212,9 @@ fn requires_an_allowed_san() {
     ] {
         assert_eq!(server.lets_in(&client(&server.root, Some(&identity(&names)))), allowed, "{names:?}");
     }
+    server
+        .exporter
+        .wait_for_log("the client's certificate is not accepted: none of its names is in client_allowed_sans");
     // The right name by the wrong authority.
     let forged = Identity::new(Some(&authority("clients")), |params| {
         params.subject_alt_names = vec![dns("prometheus.example")];

@@ -73,6 +73,21 @@ pub fn server_config(tls: &Tls, pem: &Pem) -> Result<Arc<ServerConfig>, String> 
     Ok(Arc::new(config))
 }
 
+/// Why a handshake failed, in words for the log.
+pub fn failure(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => match why.to_string().as_str() {
+            "UnsupportedCertVersion" => "the client's certificate is of X.509 version 1, which is not supported: \
+                                         sign it with extensions (openssl x509 -req -extfile FILE)"
+                .to_owned(),
+            why => format!("the client's certificate is not accepted: {why}"),
+        },
+        Some(Error::NoCertificatesPresented) => "the client sent no certificate".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn wrong(key: &str, file: &Path, what: impl std::fmt::Display) -> String {
     format!("tls_server_config.{key}: {} {what}", file.display())
 }

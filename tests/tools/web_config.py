@@ -13,6 +13,7 @@ Needs openssl, promtool and htpasswd (apache2-utils). Traffic goes over loopback
 
 import argparse
 import base64
+import collections
 import contextlib
 import pathlib
 import re
@@ -22,6 +23,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,10 +31,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # How long a program may take to start or to refuse.
 PATIENCE = 20
 
-# Examples that are shipped: whole files, and files with one in a block of YAML that begins with one of these keys.
-EXAMPLES = ["deploy/systemd/web.yml"]
-DOCUMENTS = ["README.md", "docs/web-configuration.md"]
+# Examples that are shipped: whole files, blocks of YAML in documents, web.yml in a manifest, and commands that write one.
+WHOLE = ["deploy/systemd/web.yml"]
+DOCUMENTS = ["docs/web-configuration.md"]
+MANIFESTS = ["deploy/kubernetes/tls/secret.yaml"]
 SECTION = re.compile(r"^```ya?ml\n((?:#.*\n)*(?:tls_server_config|basic_auth_users):.*?)^```", re.M | re.S)
+IN_MANIFEST = re.compile(r"^  web\.yml: \|\n((?:    .*\n|\n)+)", re.M)
+SCRIPT = re.compile(r"^```sh\n((?:(?!```).*\n)*cat > web\.yml <<END\n(?:(?!END).*\n)*END\n)", re.M)
 
 
 class Failure(Exception):
@@ -40,7 +45,7 @@ class Failure(Exception):
 
 
 def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     if done.returncode:
         raise Failure(f"{' '.join(map(str, command))}: {done.stderr}")
     return done.stdout
@@ -314,45 +319,56 @@ class Comparison:
 
 
 def examples(folder):
-    """Every example that is shipped, as a file in a folder."""
-    number = 0
-    for name in EXAMPLES + DOCUMENTS:
-        path = ROOT / name
-        if not path.exists():
-            if name in EXAMPLES:
-                raise Failure(f"{name} is not there")
-            continue
-        text = path.read_text()
-        found = [text] if name in EXAMPLES else SECTION.findall(text)
-        if name in EXAMPLES:
-            # Also as it is when its comments are removed.
-            found.append(re.sub(r"^#(?=[a-z ]+\S*:)", "", text, flags=re.M))
-        for each in found:
-            number += 1
-            example = folder / f"example-{number}.yml"
-            example.write_text(each)
-            yield name, example
+    """Every example that is shipped: where it is from, and its text."""
+    for name in WHOLE:
+        text = (ROOT / name).read_text()
+        yield name, text
+        # And as it is when its comments are removed.
+        yield f"{name}, uncommented", re.sub(r"^#(?=(?:[a-z_]+|  .*):)", "", text, flags=re.M)
+    for name in DOCUMENTS:
+        for text in SECTION.findall((ROOT / name).read_text()):
+            yield name, text
+    for name in MANIFESTS:
+        for text in IN_MANIFEST.findall((ROOT / name).read_text()):
+            yield name, textwrap.dedent(text)
+    # The one that is made by the commands of the README.
+    script = SCRIPT.search((ROOT / "README.md").read_text())
+    if not script:
+        raise Failure("README.md has no commands that write web.yml")
+    run("sh", "-e", "-c", script[1], cwd=folder)
+    yield "README.md", (folder / "web.yml").read_text()
 
 
 def check_examples(binary, folder):
-    count = 0
-    for name, example in examples(folder):
-        count += 1
-        text = example.read_text()
-        # The names in the examples, as files that are there.
+    place = folder / "examples"
+    place.mkdir()
+    found = collections.Counter()
+    for name, text in examples(place):
+        found[name] += 1
+        # The files they name, unless they made them.
         for key, source in (("cert_file", "server.pem"), ("key_file", "server.key"), ("client_ca_file", "clients.pem")):
-            text = re.sub(rf"^(\s+{key}:\s*)\S+", rf"\g<1>{folder / source}", text, flags=re.M)
+            for file in re.findall(rf"{key}: *([^\s,}}]+)", text):
+                if not (place / file).exists():
+                    text = text.replace(f"{key}: {file}", f"{key}: {folder / source}")
+        example = place / f"example-{sum(found.values())}.yml"
         example.write_text(text)
-        run("promtool", "check", "web-config", example)
+        # The promtool of Debian 12 does not know this key yet.
+        old = example.with_suffix(".old.yml")
+        old.write_text(re.sub(r"^ *client_allowed_sans:.*\n", "", text, flags=re.M))
+        run("promtool", "check", "web-config", old)
         program = Program("jitsiexporter", lambda at: [binary, "--demo", "--listen-address", at, "--web-config-file", str(example)])
         try:
             if not program.starts():
                 raise Failure(f"{name}: {program.said()}{text}")
+            locked = Client(folder, tls="tls_server_config:\n" in text or "tls_server_config: {" in text).asks(program)
+            if "uncommented" in name and locked == 200:
+                raise Failure(f"{name} locks nothing")
         finally:
             program.stop()
-    print(f"{count} examples: promtool and the exporter accept them")
-    if count < 2:
-        raise Failure("these are too few examples")
+    print(f"{sum(found.values())} examples: promtool and the exporter accept them")
+    missing = {*WHOLE, *DOCUMENTS, *MANIFESTS, "README.md"} - set(found)
+    if missing:
+        raise Failure(f"no example in {', '.join(missing)}")
 
 
 def main():
