@@ -184,18 +184,22 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut is_of_bridge = false;
     for (row, sources) in KEYS.rows() {
+        let mut done = false;
         for &(source, number) in sources {
             let Known { value: Some(value), exposed } = &mut known[number] else { continue };
             is_of_bridge |= row.kind != Kind::Info;
+            // A statistic that has become several is one that this release does not know.
+            if is_several(row, value) && !*exposed {
+                unknown.push(source.key.into(), *value);
+                *exposed = true;
+                continue;
+            }
+            // Of two keys, the first that can be read wins.
+            if done {
+                continue;
+            }
             match (Family::known(row, source, value, names), families.last_mut()) {
-                // A statistic that has become several is one that this release does not know.
-                (None, _) => {
-                    if is_several(row, value) && !*exposed {
-                        unknown.push(source.key.into(), *value);
-                        *exposed = true;
-                    }
-                    continue;
-                }
+                (None, _) => continue,
                 // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
                 (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
                     (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
@@ -212,8 +216,7 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
                 }
             }
             *exposed = true;
-            // The other key of the statistic is not needed any more.
-            break;
+            done = true;
         }
     }
     let lost = known.iter().filter(|known| known.value.is_some() && !known.exposed).count();

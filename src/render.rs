@@ -81,18 +81,37 @@ impl Write for Text {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         let from = piece.as_bytes();
         let end = self.length + from.len();
-        if end > self.bytes.len() {
-            self.bytes.resize((2 * self.bytes.len()).max(end), 0);
+        match self.bytes.get_mut(self.length..end) {
+            Some(to) if from.len() <= SHORT => {
+                copy_short(to, from);
+                self.length = end;
+            }
+            _ => self.write_long(from),
         }
-        copy(&mut self.bytes[self.length..end], from);
-        self.length = end;
         Ok(())
     }
 }
 
-/// Copies bytes to a place of the same length. Short ones as their beginning and their end, which may overlap: a loop would be
-/// compiled into the very call that is to be avoided.
-fn copy(to: &mut [u8], from: &[u8]) {
+impl Text {
+    /// A piece that is not short, or for which there is no room. Kept out of `write_str`, which needs no stack without it.
+    #[cold]
+    #[inline(never)]
+    fn write_long(&mut self, piece: &[u8]) {
+        let end = self.length + piece.len();
+        if end > self.bytes.len() {
+            self.bytes.resize((2 * self.bytes.len()).max(end), 0);
+        }
+        self.bytes[self.length..end].copy_from_slice(piece);
+        self.length = end;
+    }
+}
+
+/// The length up to which pieces are copied without a call.
+const SHORT: usize = 128;
+
+/// Copies bytes to a place of the same length: their beginning and their end, which may overlap. (A loop would be compiled into
+/// the very call that is to be avoided.)
+fn copy_short(to: &mut [u8], from: &[u8]) {
     fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
         if let (Some(to), Some(from)) = (to.first_chunk_mut::<SIZE>(), from.first_chunk::<SIZE>()) {
             *to = *from;
@@ -108,8 +127,7 @@ fn copy(to: &mut [u8], from: &[u8]) {
         9..=16 => ends::<8>(to, from),
         17..=32 => ends::<16>(to, from),
         33..=64 => ends::<32>(to, from),
-        65..=128 => ends::<64>(to, from),
-        _ => to.copy_from_slice(from),
+        _ => ends::<64>(to, from),
     }
 }
 

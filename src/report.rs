@@ -186,7 +186,7 @@ impl<'a> Value<'a> {
     /// value counts, which is the rule of JSON readers. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
-        serde_json::Deserializer::from_str(text).deserialize_map(Members(member)).ok().map(|_| ())
+        serde_json::Deserializer::from_str(text).deserialize_map(Members::of(text, member)).ok().map(|_| ())
     }
 }
 
@@ -205,7 +205,7 @@ pub fn date_time(time: SystemTime) -> String {
 pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Result<(), ScrapeError> {
     let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let document = deserializer.deserialize_any(Document(member)).and_then(|document| {
+    let document = deserializer.deserialize_any(Document(Members::of(text, member))).and_then(|document| {
         deserializer.end()?;
         Ok(document)
     });
@@ -240,7 +240,7 @@ enum Content {
 }
 
 /// Reads a whole document.
-struct Document<F>(F);
+struct Document<F>(Members<F>);
 
 impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
     type Value = Content;
@@ -250,7 +250,7 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Members(self.0).visit_map(map).map(Content::Members)
+        self.0.visit_map(map).map(Content::Members)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -261,7 +261,7 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
         }
         match Value::classify(first) {
             Value::Object(text) => serde_json::Deserializer::from_str(text)
-                .deserialize_map(Members(self.0))
+                .deserialize_map(self.0)
                 .map(Content::Members)
                 .map_err(A::Error::custom),
             _ => Ok(Content::Other("an array without an object")),
@@ -294,7 +294,27 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
 }
 
 /// Reads an object; gives the number of its members.
-struct Members<F>(F);
+struct Members<F> {
+    member: F,
+    /// Whether a key can have escapes. Looking once into all of the text is cheaper than looking into each key.
+    has_escapes: bool,
+}
+
+impl<F> Members<F> {
+    fn of(text: &str, member: F) -> Self {
+        // Counted rather than searched for, which the compiler does many bytes at a time.
+        Self { member, has_escapes: text.bytes().filter(|&b| b == b'\\').count() > 0 }
+    }
+
+    /// A key with escapes is taken as it is written, because half a surrogate pair is an error to a reader of text.
+    fn next_key<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
+        if self.has_escapes {
+            Ok(map.next_key::<&RawValue>()?.map(|key| text_of_key(key.get())))
+        } else {
+            Ok(map.next_key::<&str>()?.map(Cow::Borrowed))
+        }
+    }
+}
 
 impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Members<F> {
     type Value = usize;
@@ -305,8 +325,8 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Members<F> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut number = 0;
-        while let Some(key) = map.next_key::<&RawValue>()? {
-            (self.0)(text_of_key(key), Value::classify(map.next_value()?));
+        while let Some(key) = self.next_key(&mut map)? {
+            (self.member)(key, Value::classify(map.next_value()?));
             number += 1;
         }
         Ok(number)
@@ -338,14 +358,18 @@ impl<'de> Visitor<'de> for Elements {
 }
 
 /// A key, borrowed unless it has escapes.
-fn text_of_key(raw: &RawValue) -> Cow<'_, str> {
-    let quoted = raw.get();
+fn text_of_key(quoted: &str) -> Cow<'_, str> {
     if quoted.contains('\\') {
         // As bytes, because half a surrogate pair (`"\ud800"`) is an error to a reader of text.
         let bytes = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes);
         return Cow::Owned(bytes.map(|bytes| readable(&bytes)).unwrap_or_default());
     }
-    Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default())
+    Cow::Borrowed(unquoted(quoted))
+}
+
+/// A string of JSON without its quotes.
+fn unquoted(quoted: &str) -> &str {
+    quoted.get(1..quoted.len() - 1).unwrap_or_default()
 }
 
 struct Bytes;

@@ -78,8 +78,10 @@ pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
     let all = found.len();
     found.sort_by(|one, other| one.name().cmp(other.name()));
     found.dedup_by(|later, earlier| later.name() == earlier.name());
-    let reserved = Reserved::by(families);
-    found.retain(|family| !reserved.has(family.name()));
+    if !found.is_empty() {
+        let reserved = Reserved::by(families);
+        found.retain(|family| !reserved.has(family.name()));
+    }
     unexposed += (all - found.len()) as u64;
     families.extend(found);
     unexposed

@@ -228,6 +228,11 @@ fn stats_key_wins_over_native_key() {
     let text = open_metrics(r#"{"threads": null, "thread_count": 4}"#, Standard);
     assert_eq!(sample(&text, "jitsi_threads"), Some("4"));
     assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"));
+    // An object is several statistics, which the catalogue does not know.
+    let text = open_metrics(r#"{"threads": 3, "thread_count": {"daemon": 4, "other": 5}}"#, Standard);
+    assert_eq!(sample(&text, "jitsi_threads"), Some("3"));
+    assert_eq!(sample(&text, "jitsi_thread_count_other"), Some("5"));
+    assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("0"));
     // The shared key still has a use.
     let text = open_metrics(r#"{"endpoints": 5, "current_endpoints": 7}"#, Standard);
     assert_eq!(sample(&text, "jitsi_endpoints"), Some("5"));

@@ -107,6 +107,7 @@ MEMBERS = {
         "current_endpoints": "9", "cpu_steal": '"0,5"', "xmpp_disconnects_total": "-1", "drain_mode": '"true"',
     },
     "native keys where others are odd": {"threads": "null", "thread_count": "5", "endpoints": "{}", "current_endpoints": "9"},
+    "an object beside the other key": {"endpoints_ice_failed": "7", "endpoints_ice_failed_total": '{"":0,"A":0}'},
     "a shared key that is odd": {"endpoints": "null", "participants": "7", "current_endpoints": "[]"},
     "a shared key that has become several": {"current_endpoints": '{"local":1,"relayed":2}'},
     "buckets": {

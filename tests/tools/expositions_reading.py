@@ -482,16 +482,21 @@ def read(body, naming):
     exposed = set()
     names = set()
     for row in ROWS:
+        done = False
         for key in row.sources():
             if key not in members:
                 continue
             value = members[key]
-            result = known(row, key, value, naming)
-            if result is None:
-                if isinstance(value, Members) and row.kind not in ("sizes", "histogram") and key not in exposed:
-                    # A statistic that has become several is as good as unknown.
+            if isinstance(value, Members) and row.kind not in ("sizes", "histogram"):
+                # A statistic that has become several is as good as unknown.
+                if key not in exposed:
                     strange.append((key, value))
                     exposed.add(key)
+                continue
+            if done:
+                continue
+            result = known(row, key, value, naming)
+            if result is None:
                 sample = arguable(row, key, value, naming)
                 if sample is not None and sample[0] is not None:
                     reading.optional.append((identity(sample[1], {}), sample[0]))
@@ -513,7 +518,7 @@ def read(body, naming):
                     # One of the older exporters printed these four without the prefix.
                     reading.expose(Family(row.key, "counter", "", row, True), samples)
             exposed.add(key)
-            break
+            done = True
     reading.unexposed += sum(key in KEYS and key not in exposed for key in members)
     if info is not None:
         reading.samples[identity("jitsi_bridge_info", info[0])] = [1]
