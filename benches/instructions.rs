@@ -1,6 +1,6 @@
-//! What the pure middle of a scrape costs: reading the report, making families of it, rendering them. Nothing is timed here:
-//! the program makes each pass under callgrind, which counts the instructions and the calls of the allocator, and
-//! `instructions.py` holds them against the budgets (`make bench-instructions`).
+//! The cost of the pure middle of a scrape: reading the report, making families of it, rendering them. Nothing is timed here.
+//! `make bench-instructions` runs this under callgrind, which counts instructions and calls of the allocator, and compares them
+//! with the budgets.
 //!
 //! Usage: `instructions [NAMES FORMAT FILE]...`, with `standard` or `legacy` and `openmetrics` or `text`.
 
@@ -11,6 +11,11 @@ use std::time::Duration;
 use jitsiexporter::family::Names;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
+
+/// The allocator of the static builds, as in the program.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // cargo adds --bench to what it runs.
@@ -28,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(format!("{format}: neither openmetrics nor text").into()),
         };
         let body = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
-        // Tables that are made once in the life of a process are no part of a scrape.
+        // Tables that are made once in the life of a process are not part of a scrape.
         pass(&body, names, format);
         counted_pass(&body, names, format);
     }

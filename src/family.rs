@@ -66,13 +66,11 @@ impl Family {
         Self { about: About::Known(descriptor), metric }
     }
 
-    /// A number under a key that the catalogue does not have.
+    /// A number under a key that the catalogue does not have: a text that begins with a name of this length, behind which is the
+    /// help.
     #[must_use]
-    pub fn unknown(name: &str, help: &str, number: Number) -> Self {
-        let mut text = String::with_capacity(name.len() + help.len());
-        text.push_str(name);
-        text.push_str(help);
-        Self { about: About::Unknown(text.into_boxed_str(), name.len()), metric: Metric::Unknown(number) }
+    pub fn unknown(text: String, name: usize, number: Number) -> Self {
+        Self { about: About::Unknown(text.into_boxed_str(), name), metric: Metric::Unknown(number) }
     }
 
     /// The name of the sample as Prometheus stores it, `_total` and `_info` included.
@@ -228,7 +226,7 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
 const ROOM: usize = 120;
 
 /// The value of a key of the catalogue.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Known<'a> {
     value: Option<Value<'a>>,
     /// Whether it is in a family. One value can be in two.

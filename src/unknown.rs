@@ -4,6 +4,7 @@
 //! what a bridge sends, and all of them together bound the memory and the answer of a hostile report.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::catalogue;
 use crate::family::{Family, Metric};
@@ -134,44 +135,42 @@ impl<'a> Unknown<'a> {
             }
             _ => return false,
         };
-        self.families.push(Family::unknown(&name(path), &help(path), number));
+        let (text, name) = name_and_help(path);
+        self.families.push(Family::unknown(text, name, number));
         true
     }
 }
 
-/// `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules only.)
-fn name(path: &str) -> String {
-    let mut name = String::with_capacity("jitsi_".len() + path.len());
-    name.push_str("jitsi_");
-    push_valid(&mut name, path, |c| c.is_ascii_alphanumeric() || c == '_');
-    name
-}
+const HELP: &str = "Statistic unknown to this release of the exporter (";
 
-/// The help text. What would need escaping in it is replaced.
-fn help(path: &str) -> String {
-    const HELP: &str = "Statistic unknown to this release of the exporter";
-    let mut help = String::with_capacity(HELP.len() + path.len() + " ().".len());
-    help.push_str(HELP);
-    help.push_str(" (");
-    push_valid(&mut help, path, |c| !matches!(c, '"' | '\\') && !c.is_control());
-    help.push_str(").");
-    help
-}
-
-/// Adds a text, every character that is not valid replaced. Usually all are.
-fn push_valid(to: &mut String, text: &str, valid: fn(char) -> bool) {
-    if text.chars().all(valid) {
-        to.push_str(text);
+/// The name and the help text of a key in one string, and the length of the name.
+///
+/// The name is `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules
+/// only.) In the help text, what would need escaping is replaced.
+fn name_and_help(path: &str) -> (String, usize) {
+    let mut text = String::with_capacity("jitsi_".len() + HELP.len() + 2 * path.len() + ").".len());
+    text.push_str("jitsi_");
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let name;
+    if path.bytes().all(is_name) {
+        text.push_str(path);
+        name = text.len();
+        text.extend([HELP, path]);
     } else {
-        to.extend(text.chars().map(|c| if valid(c) { c } else { '_' }));
+        text.extend(path.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
+        name = text.len();
+        text.push_str(HELP);
+        text.extend(path.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
     }
+    text.push_str(").");
+    (text, name)
 }
 
 /// The names that belong to families in one format or the other. No other family may use any of them, or a parser would see one
 /// sample twice, or a sample in the wrong family.
 struct Reserved<'a> {
-    /// The name of each family with the suffixes that its samples may have, in order.
-    families: Vec<(&'a str, &'static [&'static str])>,
+    /// The name of each family with the suffixes that its samples may have.
+    families: HashMap<&'a str, &'static [&'static str]>,
 }
 
 impl<'a> Reserved<'a> {
@@ -185,9 +184,7 @@ impl<'a> Reserved<'a> {
             Some(base) => (base, &["", "_info"][..]),
             None => (own.name, &[""][..]),
         });
-        let mut families: Vec<_> = families.iter().map(Self::of).chain(own).collect();
-        families.sort_unstable();
-        Self { families }
+        Self { families: families.iter().map(Self::of).chain(own).collect() }
     }
 
     fn of(family: &'a Family) -> (&'a str, &'static [&'static str]) {
@@ -207,8 +204,7 @@ impl<'a> Reserved<'a> {
     fn has(&self, name: &str) -> bool {
         Self::SUFFIXES.into_iter().any(|suffix| {
             let Some(base) = name.strip_suffix(suffix) else { return false };
-            let found = self.families.binary_search_by_key(&base, |(family, _)| family);
-            found.is_ok_and(|found| self.families[found].1.contains(&suffix))
+            self.families.get(base).is_some_and(|suffixes| suffixes.contains(&suffix))
         })
     }
 }
@@ -229,7 +225,8 @@ mod tests {
             ("a:b", "jitsi_a_b"),
             ("a\nb\"c\\d", "jitsi_a_b_c_d"),
         ] {
-            assert_eq!(name(key), expected);
+            let (text, name) = name_and_help(key);
+            assert_eq!(&text[..name], expected);
         }
     }
 
