@@ -4,7 +4,6 @@
 //! what a bridge sends, and all of them together bound the memory and the answer of a hostile report.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::catalogue;
 use crate::family::{Family, Metric};
@@ -80,8 +79,7 @@ pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
     found.sort_by(|one, other| one.name().cmp(other.name()));
     found.dedup_by(|later, earlier| later.name() == earlier.name());
     if !found.is_empty() {
-        let reserved = Reserved::by(families);
-        found.retain(|family| !reserved.has(family.name()));
+        remove_reserved(&mut found, families);
     }
     unexposed += (all - found.len()) as u64;
     families.extend(found);
@@ -166,46 +164,39 @@ fn name_and_help(path: &str) -> (String, usize) {
     (text, name)
 }
 
-/// The names that belong to families in one format or the other. No other family may use any of them, or a parser would see one
-/// sample twice, or a sample in the wrong family.
-struct Reserved<'a> {
-    /// The name of each family with the suffixes that its samples may have.
-    families: HashMap<&'a str, &'static [&'static str]>,
-}
-
-impl<'a> Reserved<'a> {
-    /// The suffixes of all types.
-    const SUFFIXES: [&'static str; 9] =
-        ["", "_total", "_created", "_info", "_bucket", "_count", "_sum", "_gcount", "_gsum"];
-
-    fn by(families: &'a [Family]) -> Self {
-        // The metrics about the scrape are there in any case.
-        let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
-            Some(base) => (base, &["", "_info"][..]),
-            None => (own.name, &[""][..]),
-        });
-        Self { families: families.iter().map(Self::of).chain(own).collect() }
-    }
-
-    fn of(family: &'a Family) -> (&'a str, &'static [&'static str]) {
-        let name = family.name();
-        match family.metric {
-            Metric::Counter(_) => match name.strip_suffix("_total") {
-                Some(base) => (base, &["", "_total", "_created"]),
-                None => (name, &[""]),
-            },
-            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
-            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
-            Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
-            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
+/// Removes the families, which are in the order of their names, that have a name of other families in one format or the other: a
+/// parser would see one sample twice, or a sample in the wrong family.
+fn remove_reserved(found: &mut Vec<Family>, families: &[Family]) {
+    // The metrics about the scrape are there in any case.
+    let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
+        Some(base) => (base, &["", "_info"][..]),
+        None => (own.name, &[""][..]),
+    });
+    let mut reserved = String::new();
+    for (base, suffixes) in families.iter().map(names).chain(own) {
+        for suffix in suffixes {
+            reserved.clear();
+            reserved.push_str(base);
+            reserved.push_str(suffix);
+            if let Ok(place) = found.binary_search_by(|family| family.name().cmp(&reserved)) {
+                found.remove(place);
+            }
         }
     }
+}
 
-    fn has(&self, name: &str) -> bool {
-        Self::SUFFIXES.into_iter().any(|suffix| {
-            let Some(base) = name.strip_suffix(suffix) else { return false };
-            self.families.get(base).is_some_and(|suffixes| suffixes.contains(&suffix))
-        })
+/// The names that belong to a family in one format or the other: a base and the suffixes that samples may have.
+fn names(family: &Family) -> (&str, &'static [&'static str]) {
+    let name = family.name();
+    match family.metric {
+        Metric::Counter(_) => match name.strip_suffix("_total") {
+            Some(base) => (base, &["", "_total", "_created"]),
+            None => (name, &[""]),
+        },
+        Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
+        Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
+        Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
+        Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
     }
 }
 
