@@ -584,6 +584,17 @@ fn rows_and_panels_that_texts_name_exist() {
 }
 
 #[test]
+fn the_dashboards_have_small_pictures() {
+    /// What a page with both pictures may cost.
+    const LARGEST: u64 = 300 * 1024;
+    for path in ["docs/images/fleet.png", "docs/images/videobridge.png"] {
+        let picture = fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(picture.starts_with(b"\x89PNG"), "{path}");
+        assert!(picture.len() as u64 <= LARGEST, "{path}: {} bytes", picture.len());
+    }
+}
+
+#[test]
 fn axes_fit_what_is_counted() {
     for path in DASHBOARDS {
         let board = dashboard(path);
