@@ -512,7 +512,8 @@ proptest! {
         for (names, format) in [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)] {
             let text = text(&body, names, format);
             for name in ["jitsi_threads", "jitsi_unheard_of", "jitsi_list_of"] {
-                prop_assert_eq!(sample(&text, name), Some(&*number.to_string()));
+                let expected = number.to_string();
+                prop_assert_eq!(sample(&text, name), Some(expected.as_str()));
             }
         }
     }
