@@ -38,7 +38,7 @@ impl Number {
     }
 
     /// Reads a number that came inside a string: what a JSON number may be, also with a decimal comma (JVB 1 in a German
-    /// locale), or one of the three words that Java has for what is no number.
+    /// locale), or one of Java's three words for values that are not finite.
     fn parse_lenient(text: &str) -> Option<Self> {
         match text {
             "NaN" => return Some(Self::Float(f64::NAN)),
@@ -150,8 +150,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The content of a string, its escapes undone. `None` for what is no string, and for one that is no Unicode text (half a
-    /// surrogate pair).
+    /// The content of a string, its escapes undone. `None` for values that are not strings, and for strings that are not Unicode
+    /// (half a surrogate pair).
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
         let Self::Text(quoted) = *self else { return None };

@@ -82,7 +82,7 @@ struct AtRest {
 impl AtRest {
     /// To be called before the first scrape.
     fn of(exporter: &Exporter, bridge: &FakeBridge) -> Self {
-        // Whoever answers has opened everything else that it needs.
+        // An exporter that answers has opened everything else that it needs.
         assert_eq!(exporter.get("/health").status, 200);
         eventually(Duration::from_secs(10), || (threads(exporter.pid()) == 1).then_some(()))
             .expect("one thread at rest");
@@ -452,6 +452,6 @@ fn malformed_requests_do_not_delay_a_scrape() {
     });
     let refusals = refusals.into_inner().unwrap();
     println!("refusals that were read: {refusals:?}");
-    assert_eq!(refusals.into_keys().collect::<Vec<_>>(), ["400", "405", "431"], "nobody was told why");
+    assert_eq!(refusals.into_keys().collect::<Vec<_>>(), ["400", "405", "431"], "the statuses of the refusals");
     at_rest.again("requests that are none", &exporter, &bridge);
 }

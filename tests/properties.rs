@@ -493,7 +493,7 @@ proptest! {
             let labels = |names, name: &str| {
                 let families = read(&text(&body, names, format), format).unwrap();
                 let samples = families.into_iter().flat_map(|family| family.samples);
-                // A statistic that nobody knows may end in the name if no text does.
+                // The name of an unknown statistic may end in it, if no text does.
                 let samples = samples.filter(|sample| sample.name == name && !sample.labels.is_empty());
                 samples.map(|sample| sample.labels).collect::<Vec<_>>()
             };

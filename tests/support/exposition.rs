@@ -199,7 +199,7 @@ fn check_name(name: &str) -> Result<(), String> {
     Err(format!("no name: {name:?}"))
 }
 
-/// Undoes escapes; what is no escape may not be there, and a quote only where none ends the text.
+/// Undoes escapes. Other backslashes are invalid, and so is a quote unless no quote ends the text.
 fn unescape(text: &str, quotes: bool) -> Result<String, String> {
     let mut plain = String::new();
     let mut chars = text.chars();
@@ -347,7 +347,7 @@ pub fn check_scrape(body: &[u8], names: Names) -> Vec<Family> {
     for (sample, kind) in types(&open_metrics) {
         let other = kinds[sample];
         let same = match kind {
-            // Statistics that nobody knows, and counters of older exporters, whose names OpenMetrics does not take for any.
+            // Unknown statistics, and counters of older exporters, whose names OpenMetrics does not accept for counters.
             "unknown" => matches!(other, "untyped" | "counter"),
             "info" => other == "gauge",
             // Its count and its sum are gauges beside it.
@@ -406,8 +406,8 @@ fn report_in(document: &str) -> Option<&str> {
     object.strip_prefix('{').filter(|inside| inside.trim_start() != "}").map(|_| object)
 }
 
-/// The members of an object as they are written; of a key that comes twice, the last. `None` for what is no object, and
-/// for one with a key that is no Unicode text (half a surrogate pair).
+/// The members of an object as they are written; of a key that comes twice, the last. `None` for values that are not objects, and
+/// for objects with a key that is not Unicode (half a surrogate pair).
 pub fn members(object: &str) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_str(object).ok()
 }

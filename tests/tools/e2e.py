@@ -90,7 +90,7 @@ class Reports(expositions.Bridge):
 
 @contextlib.contextmanager
 def dead_bridge():
-    """A port that is taken, so that nobody else listens there, and that refuses."""
+    """A port that is reserved and refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/colibri/stats"

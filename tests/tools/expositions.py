@@ -4,7 +4,7 @@
 Checked are the golden files (fixtures/expected/<fixture>.<standard|legacy>.<openmetrics|text>) and, with --binary, what the
 program serves for each fixture and for some two hundred odd reports (expositions_odd.py), in both namings and both formats:
 
-  1. `promtool check metrics` has nothing to say about text 0.0.4 in standard names. In legacy names, which are not those that
+  1. `promtool check metrics` accepts text 0.0.4 in standard names. In legacy names, which are not those that
      Prometheus recommends, it must read the text. It reads no OpenMetrics (2.42: 'unknown metric type "info"'); those files
      go through Prometheus' own reader of OpenMetrics instead (`promtool tsdb create-blocks-from openmetrics`, on a copy with
      a time behind each sample, as that command wants).
@@ -536,7 +536,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def fetch(url, form):
-    # Before a bridge that hangs, nobody wants to wait.
+    # A bridge that hangs should not delay the checks.
     headers = {"Accept": FORMATS[form].replace(" ", ""), "X-Prometheus-Scrape-Timeout-Seconds": "2"}
     request = urllib.request.Request(url, headers=headers)
     with DIRECT.open(request, timeout=10) as answer:

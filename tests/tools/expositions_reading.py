@@ -90,7 +90,7 @@ STATISTICS = {key for row in ROWS if row.kind != "info" for key in row.sources()
 
 
 class Malformed(Exception):
-    """The answer is no JSON."""
+    """The response is not JSON."""
 
 
 class Number(str):
@@ -349,7 +349,7 @@ def checked(cumulative, total):
 
 
 def unicode_text(text):
-    """Half a surrogate pair is no text."""
+    """Half a surrogate pair is not text."""
     try:
         text.encode("utf-8")
         return True

@@ -215,7 +215,7 @@ def start_exporter(processes, binary, url):
 def start_prometheus(processes, program, directory, jobs, labels=lambda name: {"instance": name}):
     """Starts a Prometheus that scrapes the targets of each job, and waits until it is ready."""
     log = open(directory / "prometheus.log", "w+")
-    for _ in range(3):  # somebody else can take the port before Prometheus does
+    for _ in range(3):  # another program can take the port before Prometheus does
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -321,7 +321,7 @@ def check_dashboard(prometheus, board, names, now, complain):
                 continue
             needs = selectors(expression)
             sent = [bool(any_of & names[name]) for any_of in needs]
-            # That nothing restarted is no fault, nor that on a frozen bridge nothing happened, nor that JVB 1 has no version.
+            # Not faults: nothing restarted, nothing happened on a frozen bridge, JVB 1 sends no version.
             happens = name.startswith("frozen-") and "increase(" in expression
             may_lack = "offset $__interval" in expression or happens or '!=""' in expression
             if all(sent) and not found and not may_lack:
@@ -444,7 +444,7 @@ def main():
             for name, bridge in Bridge.bridges.items()
         }
         targets = {name: start_exporter(processes, binary, url) for name, url in urls.items()}
-        # Exporters that end half-way, in a job of exporters and in one with other targets, and ports at which nobody listens.
+        # Exporters that end half-way, in a job of exporters and in one with other targets, and ports without a listener.
         healthy = next(url for name, url in urls.items() if name == "restarting")
         with Processes() as ending, socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))

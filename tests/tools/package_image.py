@@ -5,7 +5,7 @@
 
 Takes the image from the archive that deploy/image.sh made, and does with it what an engine does: the root is read-only, the user
 is 10001 without any capability, /etc/hosts is the engine's, the environment is the image's. Each launch line gets a network of
-its own, in which a bridge answers on port 8080, so that the real ports are asked and nobody else is disturbed. Needs root.
+its own, in which a bridge answers on port 8080, so the real ports are used without conflicts. Needs root.
 """
 
 import http.server

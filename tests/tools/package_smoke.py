@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs a binary as a user would, from its first line to its last: does what was built work where it is to run?
+"""Runs a binary as a user would, from its first log line to its last.
 
     tests/tools/package_smoke.py target/dist/x86_64-unknown-linux-musl/release/jitsiexporter
     tests/tools/package_smoke.py qemu-aarch64-static target/dist/aarch64-unknown-linux-musl/release/jitsiexporter
@@ -33,7 +33,7 @@ REPORT = (ROOT / "fixtures/2026-08-head.json").read_bytes()
 PATIENCE = 60
 
 PROGRAM = sys.argv[1:]
-# None of the variables of whoever runs this.
+# The environment without the exporter's variables.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("JITSIEXPORTER_")}
 
 

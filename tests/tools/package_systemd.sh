@@ -53,7 +53,7 @@ soon() {
 
 inside 'dpkg --install /new.deb' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be installed"; }
 soon "installed, it runs and answers" 'curl -sf http://127.0.0.1:9700/health'
-inside 'curl -s http://127.0.0.1:9700/metrics' | grep -q '^jitsi_up 0$' || fail "there is no bridge, and it does not say so"
+inside 'curl -s http://127.0.0.1:9700/metrics' | grep -q '^jitsi_up 0$' || fail "it does not report that the bridge is down"
 
 # This starts it more often than a person would: hence reset-failed.
 set_options() { inside "printf '%s\n' $1 >/etc/default/jitsiexporter; systemctl reset-failed jitsiexporter; systemctl restart jitsiexporter" 2>/dev/null || true; }
