@@ -24,7 +24,7 @@ use crate::report::Number;
 ///
 /// # Errors
 ///
-/// None in practice: a [`Text`] takes everything that is written to it.
+/// None in practice: a `Text` takes everything that is written to it.
 pub fn render(mut families: Vec<Family>, format: Format) -> Result<String, fmt::Error> {
     // HELP and TYPE are most of it: a name stands there three times. Numbers are short, and distributions are few.
     let bytes = families.iter().map(|family| 4 * family.name().len() + family.help().len() + 40).sum();
