@@ -83,9 +83,11 @@ pub fn memory(pid: u32, what: &str) -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("the process lives")
 }
 
-/// An exposition without the one sample that differs from scrape to scrape.
+/// An exposition without the samples that differ from scrape to scrape, or between two builds.
 pub fn timeless(text: &str) -> String {
-    text.lines().filter(|line| !line.starts_with("jitsi_scrape_duration_seconds ")).collect::<Vec<_>>().join("\n")
+    let differs = ["jitsi_scrape_duration_seconds ", "jitsi_exporter_build_info{"];
+    let same = |line: &&str| !differs.iter().any(|name| line.starts_with(name));
+    text.lines().filter(same).collect::<Vec<_>>().join("\n")
 }
 
 /// What a good scrape of a report says, without the duration, in standard names and `OpenMetrics`.
