@@ -50,7 +50,7 @@ found=$(nix-instantiate --eval --strict --expr '
 [ "$found" = "\"$version\"" ] || fail "the Nix package is of version $found"
 
 # The crate: the sources and what a reader of crates.io wants. Cargo adds the files that it makes itself.
-cargo package --list --allow-dirty 2>/dev/null | grep -vE '^(src/.*\.rs|build\.rs|Cargo\.(toml|toml\.orig|lock)|README\.md|CHANGELOG\.md|LICENSE-(MIT|APACHE)|\.cargo_vcs_info\.json)$' \
+cargo package --list --allow-dirty 2>/dev/null | grep -vE '^(src/.*\.(rs|html)|build\.rs|Cargo\.(toml|toml\.orig|lock)|README\.md|CHANGELOG\.md|LICENSE-(MIT|APACHE)|\.cargo_vcs_info\.json)$' \
     && fail "the crate holds more than it needs"
 for needed in src/main.rs build.rs Cargo.lock README.md LICENSE-MIT LICENSE-APACHE; do
     cargo package --list --allow-dirty 2>/dev/null | grep -qx "$needed" || fail "the crate lacks $needed"
