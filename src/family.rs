@@ -154,8 +154,9 @@ pub struct Families {
     pub is_of_jicofo: bool,
 }
 
-/// How keys begin that Jicofo has in `/stats` and in its own `/metrics`, in every release, and a bridge never.
-const KEYS_OF_JICOFO: &str = "bridge_selector";
+/// Keys that Jicofo has in `/stats` and in its own `/metrics`, in every release, and a bridge never. Whole keys, because a later
+/// bridge may send one that begins alike.
+const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_count"];
 
 /// Makes families of a response.
 ///
@@ -174,7 +175,7 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
             // Of a key that comes twice the last value counts.
             known[number] = Known { value: Some(value), exposed: false };
         } else {
-            is_of_jicofo |= key.starts_with(KEYS_OF_JICOFO);
+            is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
             unknown.push(key, value);
         }
     })?;
