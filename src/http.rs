@@ -2,8 +2,8 @@
 //!
 //! Each connection has a thread with a current-thread runtime of its own, on which hyper serves it. A scrape blocks while the
 //! bridge answers, so the handler is simply called on that thread: it delays no other connection, and no scrape is handed to
-//! another thread. Compared with one multi-threaded runtime and `block_in_place`, this takes 10% less CPU per scrape and two
-//! thirds of the memory; the price is five file descriptors for each connection instead of one.
+//! another thread. Compared with one multi-threaded runtime and `block_in_place`, the static build takes 0.76 of the CPU per
+//! scrape and 0.7 of the memory; the price is five file descriptors for each connection instead of one.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
