@@ -95,7 +95,7 @@ coverage: ## measure line coverage; needs cargo-llvm-cov
 	cargo llvm-cov report --summary-only --fail-under-lines 95
 
 mutants: ## check that the tests notice changes of the code, with cargo-mutants; takes hours
-	cargo mutants -- -- --skip connections_to_the_bridge_are_kept || cargo mutants --iterate
+	cargo mutants
 
 chaos: released ## run faults and misbehaving clients against the released binary; its memory must stay bounded
 	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test chaos -- --nocapture

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Duration;
 
-use jitsiexporter::family::Names;
+use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
@@ -23,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in arguments.chunks(3) {
         let [names, format, file] = case else { return Err("not NAMES FORMAT FILE".into()) };
         let names = match &**names {
-            "standard" => Names::Standard,
-            "legacy" => Names::Legacy,
+            "standard" => Naming::Standard,
+            "legacy" => Naming::Legacy,
             _ => return Err(format!("{names}: neither standard nor legacy").into()),
         };
         let format = match &**format {
@@ -42,11 +42,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The pass that is counted. callgrind finds it by this name, so it must stay a function of its own.
 #[inline(never)]
-fn counted_pass(body: &[u8], names: Names, format: Format) {
+fn counted_pass(body: &[u8], names: Naming, format: Format) {
     pass(body, names, format);
 }
 
-fn pass(body: &[u8], names: Names, format: Format) {
+fn pass(body: &[u8], names: Naming, format: Format) {
     // A fixed duration, because its digits are part of the work.
     let elapsed = || Duration::from_micros(250);
     black_box(expose(Ok(black_box(body)), elapsed, names, format));

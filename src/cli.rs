@@ -13,7 +13,7 @@ use argh::FromArgs;
 
 use crate::bridge::{BridgeUrl, Roots, quoted};
 use crate::exporter::MAX_SCRAPES;
-use crate::family::Names;
+use crate::family::Naming;
 use crate::listen::Listen;
 
 /// The version, and the commit it was built from if that is known.
@@ -168,8 +168,8 @@ pub struct Config {
 impl Config {
     /// How metrics are called.
     #[must_use]
-    pub fn names(&self) -> Names {
-        if self.legacy_names_by.is_some() { Names::Legacy } else { Names::Standard }
+    pub fn names(&self) -> Naming {
+        if self.legacy_names_by.is_some() { Naming::Legacy } else { Naming::Standard }
     }
 }
 

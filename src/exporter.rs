@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bridge::Bridge;
-use crate::family::Names;
+use crate::family::Naming;
 use crate::format::Format;
 use crate::http::{Handler, MAX_CONNECTIONS, Request, Response};
 use crate::log;
@@ -26,7 +26,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Exporter {
     bridge: Bridge,
-    names: Names,
+    names: Naming,
     timeout: Duration,
     permits: Permits,
 }
@@ -34,7 +34,7 @@ pub struct Exporter {
 impl Exporter {
     /// An exporter that gives a fetch at most `timeout`, and runs at most `max_scrapes` at once.
     #[must_use]
-    pub fn new(bridge: Bridge, names: Names, timeout: Duration, max_scrapes: usize) -> Self {
+    pub fn new(bridge: Bridge, names: Naming, timeout: Duration, max_scrapes: usize) -> Self {
         Self { bridge, names, timeout, permits: Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes } }
     }
 

@@ -14,7 +14,7 @@ use crate::unknown;
 
 /// How metrics are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum Naming {
     /// Those of the catalogue: base units, counters end in `_total`.
     Standard,
     /// `jitsi_<key>` with the bridge's own value, as the exporters before this one print them.
@@ -110,24 +110,24 @@ impl Family {
     }
 
     /// A statistic of the catalogue; `None` if the value is not what the catalogue says it is.
-    fn known(row: &'static Row, source: Source, value: &Value, names: Names) -> Option<Self> {
+    fn known(row: &'static Row, source: Source, value: &Value, names: Naming) -> Option<Self> {
         let (descriptor, unit) = match names {
-            Names::Standard => (&row.standard, None),
-            Names::Legacy => (&row.legacy, Some(row.primary().unit)),
+            Naming::Standard => (&row.standard, None),
+            Naming::Legacy => (&row.legacy, Some(row.primary().unit)),
         };
         let number = |value: &Value| convert(value.number()?, source.unit, unit);
         let metric = match row.kind {
             Kind::Gauge => Metric::Gauge(number(value)?),
             Kind::Counter => Metric::Counter(number(value).filter(|number| number.as_f64() >= 0.0)?),
             Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
-            Kind::Timestamp if names == Names::Standard => Metric::Gauge(unix_seconds(value.time()?)?),
+            Kind::Timestamp if names == Naming::Standard => Metric::Gauge(unix_seconds(value.time()?)?),
             // Older exporters expose every number untouched, and nothing else.
             Kind::Timestamp => match value {
                 Value::Number(number) => Metric::Gauge(*number),
                 _ => return None,
             },
             Kind::Info => Metric::Info(vec![(row.primary().key, label_value(value)?)]),
-            Kind::Sizes if names == Names::Standard => Metric::Sizes(Box::new(Distribution::read(value)?)),
+            Kind::Sizes if names == Naming::Standard => Metric::Sizes(Box::new(Distribution::read(value)?)),
             Kind::Sizes => {
                 let distribution = Distribution::read(value)?;
                 let sample = |(size, count): (usize, u64)| (size.to_string().into(), Number::Unsigned(count));
@@ -166,7 +166,7 @@ const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_co
 /// # Errors
 ///
 /// If the response is not a report.
-pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
+pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     let mut known = vec![Known::default(); KEYS.count()];
     let mut unknown = unknown::Members::default();
     let mut is_of_jicofo = false;
@@ -206,7 +206,7 @@ pub fn read(body: &[u8], names: Names) -> Result<Families, ScrapeError> {
                 },
                 (Some(family), _) => {
                     let again = match family.metric {
-                        Metric::Counter(number) if names == Names::Legacy => catalogue::unprefixed(row)
+                        Metric::Counter(number) if names == Naming::Legacy => catalogue::unprefixed(row)
                             .map(|descriptor| Family::new(descriptor, Metric::Counter(number))),
                         _ => None,
                     };

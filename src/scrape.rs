@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bridge::Bridge;
 use crate::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
 use crate::error::{Cause, ScrapeError};
-use crate::family::{self, Families, Family, Metric, Names};
+use crate::family::{self, Families, Family, Metric, Naming};
 use crate::format::Format;
 use crate::render::render;
 use crate::report::Number;
@@ -21,7 +21,7 @@ pub struct Scrape {
 
 /// Fetches the report of the bridge and exposes it. Blocks for at most the budget.
 #[must_use]
-pub fn scrape(bridge: &Bridge, budget: Duration, names: Names, format: Format) -> Scrape {
+pub fn scrape(bridge: &Bridge, budget: Duration, names: Naming, format: Format) -> Scrape {
     let start = Instant::now();
     let body = bridge.fetch(budget);
     expose(body, || start.elapsed(), names, format)
@@ -33,7 +33,7 @@ pub fn scrape(bridge: &Bridge, budget: Duration, names: Names, format: Format) -
 pub fn expose(
     body: Result<impl AsRef<[u8]>, ScrapeError>,
     elapsed: impl FnOnce() -> Duration,
-    names: Names,
+    names: Naming,
     format: Format,
 ) -> Scrape {
     // The body is not needed any more when the text is written: both of a hostile report together are more than a sidecar has.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use jitsiexporter::cli::{self, Command, Config, parse};
-use jitsiexporter::family::Names::{self, Legacy, Standard};
+use jitsiexporter::family::Naming::{self, Legacy, Standard};
 use support::{CURRENT, Exporter, FakeBridge, command, sample};
 
 fn words(line: &str) -> Vec<String> {
@@ -368,7 +368,7 @@ fn port_alone_listens_on_ipv4_loopback() {
 
 #[test]
 fn legacy_names_changes_the_names_served() {
-    let served = |names: Names| {
+    let served = |names: Naming| {
         let bridge = FakeBridge::json(CURRENT);
         let exporter = Exporter::before(&bridge.url(), if names == Legacy { &["--legacy-names"] } else { &[] });
         let text = exporter.metrics();

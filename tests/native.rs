@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use exposition::{Family, members, own, read};
 use jitsiexporter::catalogue::{Kind, ROWS, Row, Source, Unit};
-use jitsiexporter::family::Names::{self, Legacy, Standard};
+use jitsiexporter::family::Naming::{self, Legacy, Standard};
 use jitsiexporter::format::Format::{OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 use support::{fixtures, sample};
@@ -32,11 +32,11 @@ fn moments() -> [Moment; 2] {
     })
 }
 
-fn open_metrics(report: &str, names: Names) -> String {
+fn open_metrics(report: &str, names: Naming) -> String {
     expose(Ok(report.as_bytes()), || Duration::from_millis(1), names, OpenMetrics).text
 }
 
-fn families(report: &str, names: Names) -> BTreeMap<String, Family> {
+fn families(report: &str, names: Naming) -> BTreeMap<String, Family> {
     let families = read(&open_metrics(report, names), OpenMetrics).unwrap();
     families.into_iter().filter(|family| !own(&family.name)).map(|family| (family.name.clone(), family)).collect()
 }
@@ -67,7 +67,7 @@ fn every_native_key_is_in_the_catalogue() {
 }
 
 /// The bit rates in `/colibri/stats` are truncated to kilobits since 2.3-95, which is what may lie between the two.
-fn within_truncation(row: &Row, native: f64, stats: f64, names: Names) -> bool {
+fn within_truncation(row: &Row, native: f64, stats: f64, names: Naming) -> bool {
     let kilobit = match (row.stats.map(|source| source.unit), names) {
         (Some(Unit::KilobitsPerSecond), Standard) => 125.0,
         (Some(Unit::KilobitsPerSecond), Legacy) => 1.0,

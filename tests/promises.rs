@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use jitsiexporter::catalogue::{Kind, ROWS};
 use jitsiexporter::demo;
-use jitsiexporter::family::Names::{self, Legacy, Standard};
+use jitsiexporter::family::Naming::{self, Legacy, Standard};
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 use serde_json::value::RawValue;
 use support::{CURRENT, fixtures, sample};
 
-const ALL: [(Names, Format); 4] = [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)];
+const ALL: [(Naming, Format); 4] = [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)];
 
 /// A report with one statistic more, so that it is that of a bridge whatever else it has.
 fn with_statistic(report: &str) -> String {
     report.replacen('{', "{\"mucs_joined\": 0, ", 1)
 }
 
-fn text(report: &str, names: Names, format: Format) -> String {
+fn text(report: &str, names: Naming, format: Format) -> String {
     expose(Ok(report.as_bytes()), || Duration::from_millis(1), names, format).text
 }
 
@@ -51,7 +51,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn promise_1_everything_the_bridge_says_typed_right() {
+fn exposes_every_statistic_with_its_type() {
     for (row, source) in ROWS.iter().flat_map(|row| row.sources().map(move |source| (row, source))) {
         let key = row.primary().key;
         let (value, standard, legacy) = match row.kind {
@@ -102,7 +102,7 @@ fn promise_1_everything_the_bridge_says_typed_right() {
 }
 
 #[test]
-fn promise_2_nothing_the_bridge_did_not_say() {
+fn does_not_expose_absent_statistics() {
     // The keys of a report, and what each may put into the exposition.
     for (names_, format) in ALL {
         let text = text(r#"{"conferences": 4}"#, names_, format);
@@ -119,7 +119,7 @@ fn promise_2_nothing_the_bridge_did_not_say() {
 }
 
 #[test]
-fn promise_3_one_odd_value_never_costs_the_rest() {
+fn odd_values_do_not_affect_others() {
     let odd = [
         "null",
         "true",
@@ -164,7 +164,7 @@ fn promise_3_one_odd_value_never_costs_the_rest() {
 const OTHER: (&str, &str, &str) = ("total_visitors", "jitsi_visitors_created_total", "jitsi_total_visitors");
 
 #[test]
-fn promise_4_a_newer_bridge_loses_nothing() {
+fn exposes_unknown_numbers_and_booleans() {
     let report = r#"{
         "new_number": 12, "new_float": 1.5, "new_negative": -3, "new_truth": true, "newObject": {"a": 1, "b": {"c": false}},
         "new_string": "x", "new_array": [1], "new_null": null, "odd key-1": 4, "": 5
@@ -193,7 +193,7 @@ fn promise_4_a_newer_bridge_loses_nothing() {
 }
 
 #[test]
-fn promise_5_the_answer_is_always_valid() {
+fn hostile_reports_are_exposed_validly() {
     // A name that two statistics end in has one sample: the catalogue's, or the exporter's own, or the first of the unknown.
     // The one line of the name, in standard and in legacy names.
     let revision = option_env!("JITSIEXPORTER_REVISION").map(|revision| format!(",revision=\"{revision}\""));
@@ -258,7 +258,7 @@ fn promise_5_the_answer_is_always_valid() {
 }
 
 #[test]
-fn a_number_in_a_string_is_that_number() {
+fn parses_numbers_in_strings() {
     for (written, read) in [
         ("\"689.0096\"", Some("689.0096")),
         ("\"689,0096\"", Some("689.0096")),
@@ -290,7 +290,7 @@ fn a_number_in_a_string_is_that_number() {
 }
 
 #[test]
-fn infinities_in_text_have_a_sign_and_a_capital() {
+fn writes_infinities_as_plus_and_minus_inf() {
     for names in [Standard, Legacy] {
         let report =
             r#"{"threads": "Infinity", "conferences": "-Infinity", "total_visitors": "Infinity", "visitors": 1}"#;
@@ -306,7 +306,7 @@ fn infinities_in_text_have_a_sign_and_a_capital() {
 }
 
 #[test]
-fn legacy_names_expose_a_timestamp_that_is_a_number() {
+fn legacy_names_expose_numeric_timestamps() {
     let report = r#"{"threads": 1, "current_timestamp": 1787211010030}"#;
     for format in [OpenMetrics, Text] {
         let text = text(report, Legacy, format);
@@ -316,7 +316,7 @@ fn legacy_names_expose_a_timestamp_that_is_a_number() {
 }
 
 #[test]
-fn integers_keep_their_digits() {
+fn keeps_all_digits_of_integers() {
     for digits in [
         "0",
         "9007199254740993",
@@ -335,7 +335,7 @@ fn integers_keep_their_digits() {
 }
 
 #[test]
-fn a_counter_is_never_negative_and_never_nan() {
+fn drops_negative_and_nan_counters() {
     for (written, read) in [
         ("5", Some("5")),
         ("5.5", Some("5.5")),
@@ -353,7 +353,7 @@ fn a_counter_is_never_negative_and_never_nan() {
 }
 
 #[test]
-fn truths_are_read_and_nothing_else_is_one() {
+fn parses_booleans() {
     for (written, read) in [
         ("true", Some("1")),
         ("false", Some("0")),
@@ -372,7 +372,7 @@ fn truths_are_read_and_nothing_else_is_one() {
 }
 
 #[test]
-fn sizes_are_a_distribution_or_nothing() {
+fn parses_conference_sizes() {
     let text = open_metrics(r#"{"conference_sizes": [1, 0, "2", 1.0]}"#);
     for (name, value) in [
         ("jitsi_conference_sizes_bucket{le=\"0.0\"}", "1"),
@@ -395,7 +395,7 @@ fn sizes_are_a_distribution_or_nothing() {
 }
 
 #[test]
-fn the_histogram_is_valid_or_absent() {
+fn parses_the_histogram_of_2021() {
     let histogram = |buckets: &str, sum: &str| {
         format!(
             r#"{{"tossedPacketsEnergy": {{"average": 1, "max": 9, "total_value": {sum}, "total_count": 99, "buckets": {buckets}}}}}"#
@@ -428,7 +428,7 @@ fn the_histogram_is_valid_or_absent() {
 }
 
 #[test]
-fn of_a_key_that_comes_twice_the_last_counts() {
+fn last_of_duplicate_keys_wins() {
     assert_eq!(value(r#""conferences": 1, "conferences": 2"#, "jitsi_conferences").as_deref(), Some("2"));
     assert_eq!(value(r#""unheard_of": 1, "unheard_of": 2"#, "jitsi_unheard_of").as_deref(), Some("2"));
     assert_eq!(value(r#""a": {"b": 1, "b": 2}"#, "jitsi_a_b").as_deref(), Some("2"));
@@ -436,7 +436,7 @@ fn of_a_key_that_comes_twice_the_last_counts() {
 }
 
 #[test]
-fn of_two_keys_with_one_name_the_first_of_the_catalogue_wins() {
+fn first_in_the_catalogue_wins_a_name() {
     let report = r#"{"total_conferences": 1, "total_conferences_completed": 2}"#;
     assert_eq!(sample(&open_metrics(report), "jitsi_conferences_completed_total"), Some("2"));
     assert_eq!(unexposed(report), 1);
@@ -444,7 +444,7 @@ fn of_two_keys_with_one_name_the_first_of_the_catalogue_wins() {
 }
 
 #[test]
-fn every_value_is_exposed_or_counted() {
+fn counts_values_without_a_metric() {
     for (report, count) in [
         (r#"{"conferences": null}"#, 1),
         (r#"{"conferences": {"a": 1, "b": "x"}}"#, 1),
@@ -461,7 +461,7 @@ fn every_value_is_exposed_or_counted() {
 }
 
 #[test]
-fn objects_in_objects_end_somewhere() {
+fn limits_nesting() {
     let nested =
         |depth: usize| format!("{{\"conferences\": 4, \"k\": {}1{}}}", "{\"k\":".repeat(depth), "}".repeat(depth));
     assert_eq!(sample(&open_metrics(&nested(15)), &format!("jitsi_k{}", "_k".repeat(15))), Some("1"));
@@ -475,7 +475,7 @@ fn objects_in_objects_end_somewhere() {
 }
 
 #[test]
-fn an_answer_that_is_no_report_says_why() {
+fn reports_why_a_document_is_not_a_report() {
     for (answer, reason) in [
         ("", "malformed"),
         ("<html>", "malformed"),
@@ -510,7 +510,7 @@ fn an_answer_that_is_no_report_says_why() {
 }
 
 #[test]
-fn jicofo_is_not_taken_for_a_bridge() {
+fn rejects_statistics_of_jicofo() {
     // Its /stats and its own /metrics, with keys that the bridge has as well.
     for report in [
         r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1, "largest_conference": 2}"#,
@@ -524,7 +524,7 @@ fn jicofo_is_not_taken_for_a_bridge() {
 }
 
 #[test]
-fn legacy_names_are_those_of_the_older_exporters() {
+fn legacy_names_match_the_go_exporters() {
     let text = text(CURRENT, Legacy, Text);
     for (name, value) in [
         ("jitsi_bit_rate_download", "12490"),
@@ -548,7 +548,7 @@ fn legacy_names_are_those_of_the_older_exporters() {
 }
 
 #[test]
-fn the_order_does_not_depend_on_the_bridge() {
+fn order_does_not_depend_on_the_report() {
     let forwards = open_metrics(r#"{"b": 1, "a": 2, "threads": 3, "conferences": 4}"#);
     let backwards = open_metrics(r#"{"conferences": 4, "threads": 3, "a": 2, "b": 1}"#);
     assert_eq!(forwards, backwards);
@@ -626,7 +626,7 @@ fn demo_is_plausible() {
 }
 
 #[test]
-fn keys_that_differ_in_half_a_surrogate_pair_only_are_two() {
+fn keeps_keys_with_lone_surrogates_apart() {
     // They end in one name, which is a clash like any other: the second is counted.
     let text = open_metrics(r#"{"threads": 3, "a\ud800": 1, "a\ud801": 2, "b\ud800c": {"d": 4}}"#);
     for (name, value) in [("jitsi_a___", "1"), ("jitsi_b___c_d", "4"), ("jitsi_unexposed_values", "1")] {

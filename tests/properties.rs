@@ -14,7 +14,7 @@ use std::time::Duration;
 use exposition::{check_scrape, members, own, read, series};
 use jitsiexporter::catalogue::{self, Kind, ROWS, Row, Source, Unit};
 use jitsiexporter::distribution::MAX_BUCKETS;
-use jitsiexporter::family::Names::{self, Legacy, Standard};
+use jitsiexporter::family::Naming::{self, Legacy, Standard};
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 use jitsiexporter::unknown::{MAX_KEY, MAX_KEYS, MAX_UNKNOWN};
@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use support::{CURRENT, fixtures, json_files, sample};
 
-fn text(body: &str, names: Names, format: Format) -> String {
+fn text(body: &str, names: Naming, format: Format) -> String {
     expose(Ok(body.as_bytes()), || Duration::from_millis(1), names, format).text
 }
 
@@ -154,7 +154,7 @@ fn any_members() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 /// The names, and with them the types, that the families of a report may have in `OpenMetrics`: nothing the bridge did not say.
-fn allowed(body: &str, names: Names) -> BTreeSet<(String, &'static str)> {
+fn allowed(body: &str, names: Naming) -> BTreeSet<(String, &'static str)> {
     fn unknown(object: &str, prefix: &str, allowed: &mut BTreeSet<(String, &'static str)>) {
         for (key, value) in members(object).unwrap() {
             let path = format!("{prefix}{key}");
@@ -436,7 +436,7 @@ proptest! {
     /// Valid in both formats, which agree; no sample twice; every value exposed or counted; the same text each time
     /// ([`check_scrape`]); and no sample without a key that said it.
     #[test]
-    fn any_report_is_exposed_validly_and_completely(members in any_members()) {
+    fn reports_are_exposed_validly_and_completely(members in any_members()) {
         let body = report(&members);
         for names in [Standard, Legacy] {
             let families = check_scrape(body.as_bytes(), names);
@@ -452,7 +452,7 @@ proptest! {
 
     /// Whatever else is in the report, and whatever an earlier value of the same key was.
     #[test]
-    fn a_good_value_is_exposed_exactly(
+    fn good_values_are_exposed_exactly(
         (row, source, good) in good(), mut members in any_members(), place in any::<Index>(), before in any_value(),
     ) {
         // Another key of the same statistic may win.
@@ -482,7 +482,7 @@ proptest! {
 
     /// Any number of the four, in one sample under one name, and in a sample each under older names.
     #[test]
-    fn a_text_comes_out_as_it_went_in(texts in vec(option::of(any_text()), INFO.len()), mut members in any_members()) {
+    fn label_values_survive_escaping(texts in vec(option::of(any_text()), INFO.len()), mut members in any_members()) {
         members.retain(|(key, _)| !INFO.contains(&&**key));
         let texts: Vec<_> = INFO.iter().zip(texts).filter_map(|(key, text)| Some(((*key).to_owned(), text?))).collect();
         members.extend(texts.iter().map(|(key, text)| (key.clone(), quoted(text))));
@@ -507,7 +507,7 @@ proptest! {
     }
 
     #[test]
-    fn an_integer_keeps_its_digits(number in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from)]) {
+    fn integers_keep_all_digits(number in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from)]) {
         let body = format!("{{\"threads\": {number}, \"unheard_of\": {number}, \"list\": {{\"of\": {number}}}}}");
         for (names, format) in [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)] {
             let text = text(&body, names, format);
@@ -519,7 +519,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_keys_is_that_of_the_catalogue(members in btree_map(any_key(), any_value(), 1..12)) {
+    fn order_is_that_of_the_catalogue(members in btree_map(any_key(), any_value(), 1..12)) {
         let mut members: Vec<_> = members.into_iter().collect();
         let forwards = report(&members);
         members.reverse();
@@ -553,7 +553,7 @@ proptest! {
 
 /// The fixtures themselves, which a generator rarely comes near.
 #[test]
-fn every_fixture_is_exposed_validly_and_completely() {
+fn fixtures_are_exposed_validly_and_completely() {
     let folders = [fixtures(), fixtures().join("captured"), fixtures().join("native")];
     for file in folders.iter().flat_map(|folder| json_files(folder)) {
         let body = std::fs::read(file).unwrap();
@@ -565,7 +565,7 @@ fn every_fixture_is_exposed_validly_and_completely() {
 
 /// The two rules of the calendar that a few random dates do not meet: 2000 has a leap day, 2100 has none.
 #[test]
-fn the_days_of_2000_and_2100_are_read() {
+fn parses_dates_around_2000_and_2100() {
     for days in (10_592..11_688).chain(47_450..47_900) {
         let (year, month, day) = civil(days);
         let body = format!("{{\"current_timestamp\": \"{year}-{month:02}-{day:02} 12:00:00.000\"}}");
@@ -577,7 +577,7 @@ fn the_days_of_2000_and_2100_are_read() {
 
 /// What the reader has to refuse, or the properties above would be worth little.
 #[test]
-fn the_reader_is_strict() {
+fn exposition_reader_rejects_invalid_text() {
     let good = "# HELP a A.\n# TYPE a gauge\na 1\n";
     let info = "# HELP a A.\n# TYPE a info\n";
     let histogram = "# HELP a A.\n# TYPE a histogram\n";
@@ -666,7 +666,7 @@ fn the_reader_is_strict() {
 
 /// Found by reading: bounds that are one float were one bucket twice.
 #[test]
-fn bounds_of_a_histogram_stay_apart() {
+fn histogram_bounds_are_distinct() {
     let body = r#"{"tossedPacketsEnergy": {"total_value": 1, "buckets":
         {"<= 9007199254740992": 1, "<= 9007199254740993": 1, "> 127": 1}}}"#;
     for names in [Standard, Legacy] {
@@ -676,7 +676,7 @@ fn bounds_of_a_histogram_stay_apart() {
 
 /// Found by reading: the key of an object stands before each of its members, so that a report of 256 KB became 95 MB.
 #[test]
-fn no_report_becomes_a_much_larger_answer() {
+fn response_size_is_bounded() {
     let members = |limit: usize| {
         let mut members = String::new();
         for number in 0.. {

@@ -5,11 +5,11 @@
 #[path = "../../tests/support/exposition.rs"]
 mod exposition;
 
-use jitsiexporter::family::Names;
+use jitsiexporter::family::Naming;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
-    for names in [Names::Standard, Names::Legacy] {
+    for names in [Naming::Standard, Naming::Legacy] {
         exposition::check_scrape(body, names);
     }
 });

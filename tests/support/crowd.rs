@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use jitsiexporter::family::Names;
+use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
@@ -92,7 +92,7 @@ pub fn timeless(text: &str) -> String {
 
 /// What a good scrape of a report says, without the duration, in standard names and `OpenMetrics`.
 pub fn expected(report: &str) -> String {
-    timeless(&expose(Ok(report.as_bytes()), || Duration::ZERO, Names::Standard, Format::OpenMetrics).text)
+    timeless(&expose(Ok(report.as_bytes()), || Duration::ZERO, Naming::Standard, Format::OpenMetrics).text)
 }
 
 /// Numbers without a pattern, the same in each run.

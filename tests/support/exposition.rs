@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jitsiexporter::catalogue::{Kind, ROWS};
-use jitsiexporter::family::Names;
+use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 use jitsiexporter::unknown::{MAX_KEY, MAX_NESTING};
@@ -306,7 +306,7 @@ fn shared(families: &[Family], report: &str) -> usize {
 /// Whether a value is exposed as a gauge by itself.
 fn exposes_number(value: &RawValue) -> bool {
     let body = format!("{{\"threads\":{}}}", value.get());
-    let text = expose(Ok(body.as_bytes()), std::time::Duration::default, Names::Standard, Format::OpenMetrics).text;
+    let text = expose(Ok(body.as_bytes()), std::time::Duration::default, Naming::Standard, Format::OpenMetrics).text;
     text.contains("\njitsi_threads ")
 }
 
@@ -324,7 +324,7 @@ pub fn own(family: &str) -> bool {
 
 /// What must hold for whatever a bridge sends: both formats are valid and say the same, the same way twice, and each value of
 /// the report is exposed or counted. Gives the families of `OpenMetrics`.
-pub fn check_scrape(body: &[u8], names: Names) -> Vec<Family> {
+pub fn check_scrape(body: &[u8], names: Naming) -> Vec<Family> {
     let shown = || String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let expose = |format| {
         let scrape = || expose(Ok(body), || std::time::Duration::from_millis(1), names, format);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jitsiexporter::catalogue::{ROWS, Source};
 use jitsiexporter::demo;
-use jitsiexporter::family::Names::{Legacy, Standard};
+use jitsiexporter::family::Naming::{Legacy, Standard};
 use jitsiexporter::format::Format::{OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 
