@@ -180,6 +180,7 @@ impl Config {
 /// One line that names the option and the value.
 pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> Result<Command, String> {
     let Some(typed) = read(typed)? else { return Ok(Command::Print(help())) };
+    typed.iter().try_for_each(check_part)?;
     let own = OPTIONS.iter().filter(|option| option.implies.is_empty());
     let settings: Vec<_> = own.filter_map(|option| resolve(option, &typed, &environment)).collect();
     let mut words = Vec::new();
@@ -258,6 +259,17 @@ fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
         settings.push(Setting { option, value: value.to_owned(), source: source.to_owned() });
     }
     Ok(Some(settings))
+}
+
+/// Checks `-host` and `-port`, so that an error quotes what was typed and not the address that is made of both.
+fn check_part(Setting { option, value, source }: &Setting) -> Result<(), String> {
+    let host = |host: &str| format!("[{host}]:0").parse::<Listen>().map_err(|_| "is not a host name or IP address");
+    let port = |port: &str| port.parse::<u16>().map_err(|_| "is not a port from 0 to 65535");
+    match option.value {
+        "HOST" => convert(source, value, host).map(drop),
+        "PORT" => convert(source, value, port).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// The value of an option: typed, implied by another exporter's option, from the environment, or the default.

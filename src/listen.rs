@@ -61,6 +61,13 @@ impl Listen {
     }
 }
 
+/// The URLs of `/metrics` on these listeners, for the log.
+#[must_use]
+pub fn urls(scheme: &str, listeners: &[TcpListener]) -> String {
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    addresses.map(|address| format!("{scheme}://{address}/metrics")).collect::<Vec<_>>().join(" and ")
+}
+
 fn bind_each(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<TcpListener>> {
     addresses.sort();
     addresses.dedup();
@@ -110,7 +117,7 @@ fn bind_every_interface(port: u16) -> io::Result<Vec<TcpListener>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listen, bind_each};
+    use super::{Listen, bind_each, urls};
     use std::io::ErrorKind;
     use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -170,6 +177,14 @@ mod tests {
         let ipv6 = TcpListener::bind("[::1]:0").is_ok();
         assert_eq!(ips, ["127.0.0.1", "::1"][..if ipv6 { 2 } else { 1 }]);
         assert!(bound.iter().all(|address| address.port() == bound[0].port()), "{bound:?}");
+    }
+
+    #[test]
+    fn urls_name_every_listener() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [one, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        assert_eq!(urls("https", &listeners[..1]), format!("https://{one}/metrics"));
+        assert_eq!(urls("http", &listeners), format!("http://{one}/metrics and http://{other}/metrics"));
     }
 
     #[test]

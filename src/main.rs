@@ -12,7 +12,7 @@ use jitsiexporter::exporter::Exporter;
 use jitsiexporter::format::Format;
 use jitsiexporter::http::Timeouts;
 use jitsiexporter::web_config::WebConfig;
-use jitsiexporter::{http, log};
+use jitsiexporter::{http, listen, log};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,11 +101,10 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?;
     let scheme = if web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
     let listeners = config.listen.bind().map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
-    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-    let address = address.map_or_else(|| config.listen.to_string(), |address| address.to_string());
+    let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
     let names = chosen.as_deref().unwrap_or("standard");
-    log::line(format_args!("{VERSION} listens on {scheme}://{address}/metrics, bridge {}, names {names}", running.url));
+    log::line(format_args!("{VERSION} listens on {urls}, bridge {}, names {names}", running.url));
     if !config.ignored.is_empty() {
         log::line(format_args!("{} has no effect: each scrape asks the bridge", config.ignored.join(" ")));
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -196,12 +196,14 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ("--demo=http://me:secret@jvb", "--demo: \"http://***@jvb\" is neither"),
         ("--listen-address http://me:secret@jvb:80", "--listen-address: \"http://***@jvb:80\" needs brackets"),
         ("--listen-address secret@jvb:80", "--listen-address: \"***@jvb:80\" is not host:port"),
-        ("-host http://me:secret@jvb", "-host: \"[http://***@jvb]:9700\" is not host:port"),
+        ("-host http://me:secret@jvb", "-host: \"http://***@jvb\" is not a host name or IP address"),
+        ("-host [::1] -port 1", "-host: \"[::1]\" is not a host name or IP address"),
         ("--listen-address 9700", "--listen-address: \"9700\" is not host:port or :port"),
         ("--listen-address :x", "--listen-address: \":x\" is not host:port or :port"),
         ("--listen-address :99999", "--listen-address: \":99999\" is not"),
         ("--listen-address ::1:9700", "--listen-address: \"::1:9700\" needs brackets around an IPv6 address"),
-        ("-port x", "-port: \"[localhost]:x\" is not host:port or :port"),
+        ("-port x", "-port: \"x\" is not a port from 0 to 65535"),
+        ("-host h --port=65536", "--port: \"65536\" is not a port from 0 to 65535"),
         ("--timeout 0", "--timeout: \"0\" is not a duration from 1ms to 60m, such as 5s"),
         ("--timeout 5h", "--timeout: \"5h\" is not"),
         ("--timeout 61m", "--timeout: \"61m\" is not"),
@@ -364,6 +366,18 @@ fn port_alone_listens_on_ipv4_loopback() {
     let exporter = Exporter::start(&["--demo", "-port", "0"], &[]);
     assert_eq!(exporter.listens_on().ip().to_string(), "127.0.0.1");
     assert_eq!(exporter.get("/health").body, "ok");
+}
+
+#[test]
+fn start_line_names_every_address() {
+    let exporter = Exporter::start(&["--demo", "--listen-address", "localhost:0"], &[]);
+    let port = exporter.listens_on().port();
+    // Not every machine has IPv6, and not every /etc/hosts says that it is localhost.
+    let addresses = ("localhost", 0).to_socket_addrs().unwrap();
+    let ipv6 = addresses.into_iter().any(|address| TcpListener::bind(address).is_ok() && address.is_ipv6());
+    let ipv6 = if ipv6 { format!(" and http://[::1]:{port}/metrics") } else { String::new() };
+    let expected = format!("listens on http://127.0.0.1:{port}/metrics{ipv6}, bridge ");
+    assert!(exporter.log()[0].contains(&expected), "{:?}: {expected}", exporter.log());
 }
 
 #[test]
