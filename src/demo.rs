@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::catalogue::{ROWS, Row, Source};
-use crate::http::{Handler, Request, Response};
+use crate::http::{self, Handler, Request, Response, StatusCode};
 use crate::report::date_time;
 
 /// The simulated bridge.
@@ -19,10 +19,13 @@ pub struct Demo;
 impl Handler for Demo {
     fn respond(&self, request: &Request) -> Response {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match request.path() {
-            "/colibri/stats" => Response::ok("application/json", stats(now)),
-            "/metrics" => Response::ok("application/json", native(now)),
-            _ => Response::text(404, "the simulated bridge of jitsiexporter --demo has /colibri/stats and /metrics"),
+        match request.uri().path() {
+            "/colibri/stats" => http::ok("application/json", stats(now)),
+            "/metrics" => http::ok("application/json", native(now)),
+            _ => http::text(
+                StatusCode::NOT_FOUND,
+                "the simulated bridge of jitsiexporter --demo has /colibri/stats and /metrics",
+            ),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bridge::Bridge;
 use crate::family::Naming;
 use crate::format::Format;
-use crate::http::{Handler, MAX_CONNECTIONS, Request, Response};
+use crate::http::{self, Handler, MAX_CONNECTIONS, Request, Response, StatusCode};
 use crate::log;
 use crate::scrape::{Scrape, scrape};
 
@@ -53,28 +53,29 @@ impl Exporter {
 
     fn metrics(&self, request: &Request) -> Response {
         let Some(_permit) = self.permits.take() else {
-            return Response::text(503, &format!("{} scrapes are running already (--max-scrapes)", self.permits.all));
+            let line = format!("{} scrapes are running already (--max-scrapes)", self.permits.all);
+            return http::text(StatusCode::SERVICE_UNAVAILABLE, &line);
         };
-        let format = Format::negotiate(&request.header("accept"));
-        let budget = budget(&request.header(SCRAPE_TIMEOUT), self.timeout);
+        let format = Format::negotiate(&http::header(request, "accept"));
+        let budget = budget(&http::header(request, SCRAPE_TIMEOUT), self.timeout);
         let scrape = self.scrape_within(budget, format);
-        Response::ok(format.content_type(), scrape.text)
+        http::ok(format.content_type(), scrape.text)
     }
 
     fn page(&self) -> Response {
         let (version, bridge) = (env!("CARGO_PKG_VERSION"), escape(&self.bridge.url().to_string()));
         let page = format!(include_str!("landing.html"), version = version, bridge = bridge);
-        Response::ok("text/html; charset=utf-8", page)
+        http::ok("text/html; charset=utf-8", page)
     }
 }
 
 impl Handler for Exporter {
     fn respond(&self, request: &Request) -> Response {
-        match request.path() {
+        match request.uri().path() {
             "/metrics" => self.metrics(request),
-            "/health" => Response::ok("text/plain; charset=utf-8", "ok".to_owned()),
+            "/health" => http::ok("text/plain; charset=utf-8", "ok".to_owned()),
             "/" => self.page(),
-            _ => Response::text(404, "not found; there are /metrics, /health and /"),
+            _ => http::text(StatusCode::NOT_FOUND, "not found; there are /metrics, /health and /"),
         }
     }
 

@@ -11,18 +11,18 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak, mpsc};
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, StatusCode, Version};
+use hyper::{Method, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::runtime::{Builder, Runtime};
@@ -31,6 +31,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::log;
 use crate::web_config::{Access, Stream, WebConfig};
+
+pub use hyper::StatusCode;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +48,9 @@ pub struct Timeouts {
 impl Timeouts {
     /// What the exporter allows its clients. A connection may stay idle for longer than the longest common scrape interval, a
     /// minute, so that Prometheus can reuse it.
-    pub const DEFAULT: Self = Self { head: MAX_IDLE, write: MAX_STALL, grace: GRACE };
+    pub const DEFAULT: Self =
+        Self { head: Duration::from_secs(90), write: Duration::from_secs(5), grace: Duration::from_secs(5) };
 }
-
-const MAX_IDLE: Duration = Duration::from_secs(90);
-const MAX_STALL: Duration = Duration::from_secs(5);
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes. Prometheus sends 400.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -73,66 +72,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Stack of a connection's thread. Only the pages in use take memory; a TLS handshake in an unoptimised build takes most.
 const STACK: usize = 1024 * 1024;
 
-/// A request without its body, which is never read.
-#[derive(Debug)]
-pub struct Request<'a>(&'a hyper::Request<Incoming>);
+/// A request. Its body is never read.
+pub type Request = hyper::Request<Incoming>;
 
-impl Request<'_> {
-    /// The path, without a query.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.0.uri().path()
-    }
-
-    /// The value of a header; several lines of one name are joined by commas. Empty if the header is absent; non-ASCII lines
-    /// are skipped.
-    #[must_use]
-    pub fn header(&self, name: &str) -> String {
-        let lines = self.0.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
-        lines.collect::<Vec<_>>().join(",")
-    }
-
-    fn has_body(&self) -> bool {
-        !self.0.body().is_end_stream()
-    }
-
-    /// RFC 9112, section 3.2: exactly one valid `Host`; HTTP/1.0 may do without.
-    fn has_valid_host(&self) -> bool {
-        let mut hosts = self.0.headers().get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
-            (None, None) => self.0.version() == Version::HTTP_10,
-            _ => false,
-        }
-    }
-}
-
-/// A response.
-#[derive(Debug)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// The value of `Content-Type`.
-    pub content_type: &'static str,
-    /// A further header.
-    pub header: Option<(&'static str, &'static str)>,
-    /// The whole body.
-    pub body: String,
-}
-
-impl Response {
-    /// A response of status 200.
-    #[must_use]
-    pub const fn ok(content_type: &'static str, body: String) -> Self {
-        Self { status: 200, content_type, header: None, body }
-    }
-
-    /// A line of plain text.
-    #[must_use]
-    pub fn text(status: u16, line: &str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", header: None, body: format!("{line}\n") }
-    }
-}
+/// A response with its whole body.
+pub type Response = hyper::Response<String>;
 
 /// What is served.
 pub trait Handler: Send + Sync + 'static {
@@ -142,6 +86,40 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether a path can be asked for without a password, if passwords are required at all.
     fn is_public(&self, _path: &str) -> bool {
         false
+    }
+}
+
+/// A response of status 200.
+#[must_use]
+pub fn ok(content_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A response that is a line of plain text.
+#[must_use]
+pub fn text(status: StatusCode, line: &str) -> Response {
+    let mut response = ok("text/plain; charset=utf-8", format!("{line}\n"));
+    *response.status_mut() = status;
+    response
+}
+
+/// The value of a header of a request; several lines of one name are joined by commas. Empty if the header is absent;
+/// non-ASCII lines are skipped.
+#[must_use]
+pub fn header(request: &Request, name: &str) -> String {
+    let lines = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.collect::<Vec<_>>().join(",")
+}
+
+/// RFC 9112, section 3.2: exactly one valid `Host`; HTTP/1.0 may do without.
+fn has_valid_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
+        (None, None) => request.version() == Version::HTTP_10,
+        _ => false,
     }
 }
 
@@ -167,241 +145,223 @@ pub async fn serve(
             tokio::net::TcpListener::from_std(listener)
         })
         .collect::<io::Result<_>>()?;
-    let connections = Arc::new(Connections { web_config, ..Connections::default() });
+    let server = Arc::new(Server { web_config, timeouts, stopping: AtomicBool::new(false) });
+    let mut connections = Connections { open: Vec::new(), limit: MAX_CONNECTIONS };
     let graceful = GracefulShutdown::new();
 
     let mut stop = pin!(stop);
     loop {
-        let (runtime, stream) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
             accepted = connections.accept(&listeners) => accepted,
         };
-        let connection = Connection::open(&connections);
-        let (handler, watcher) = (Arc::clone(&handler), graceful.watcher());
-        let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
-        let serve = move || {
-            // An error is one of the client's: it has gone, or what it sent is not HTTP and has been answered.
-            let _ = runtime.block_on(connection.serve(stream, &*handler, timeouts, watcher));
-        };
-        if let Err(error) = thread.spawn(serve) {
-            connections.give_up(&error).await;
+        match accepted {
+            Ok((thread, stream)) => {
+                let connection = Arc::new(Connection {
+                    handler: Arc::clone(&handler),
+                    server: Arc::clone(&server),
+                    idle_since: AtomicU64::new(now()),
+                    close: Notify::new(),
+                });
+                connections.open.push(Arc::downgrade(&connection));
+                let watcher = graceful.watcher();
+                let serve = move |runtime: Runtime| {
+                    // An error is one of the client's: it has gone, or what it sent is not HTTP and has been answered.
+                    let _ = runtime.block_on(connection.serve(stream, watcher));
+                };
+                // The thread waits for this, so it cannot have ended.
+                let _ = thread.send(Box::new(serve));
+            }
+            Err(error) => connections.give_up(&error).await,
         }
     }
 
     drop(listeners);
-    connections.stopping.store(true, Ordering::Relaxed);
-    let stopped = async {
-        tokio::select! {
-            () = graceful.shutdown() => {}
-            () = async {
-                sleep(STOP_HEAD).await;
-                connections.close_idle();
-                std::future::pending::<()>().await;
-            } => {}
-        }
+    server.stopping.store(true, Relaxed);
+    let grace = async {
+        sleep(STOP_HEAD.min(timeouts.grace)).await;
+        connections.idle().for_each(|(_, connection)| connection.close.notify_one());
+        sleep(timeouts.grace.saturating_sub(STOP_HEAD)).await;
     };
-    // The error is that the grace period is over.
-    let _ = timeout(timeouts.grace, stopped).await;
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = grace => {}
+    }
     Ok(())
 }
 
-/// The open connections.
-#[derive(Default)]
-struct Connections {
-    web_config: Option<WebConfig>,
-    open: Mutex<Open>,
-    stopping: AtomicBool,
+/// What a thread does once its connection is there.
+type Job = Box<dyn FnOnce(Runtime) + Send>;
+
+/// Starts a thread with a runtime. It ends when the sender is dropped without a job.
+fn start_thread() -> io::Result<mpsc::Sender<Job>> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let (report, started) = mpsc::channel();
+    let run = move || match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let _ = report.send(Ok(sender));
+            if let Ok(job) = jobs.recv() {
+                job(runtime);
+            }
+        }
+        Err(error) => drop(report.send(Err(error))),
+    };
+    thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(run)?;
+    started.recv().map_err(io::Error::other)?
 }
 
-struct Open {
-    clients: Vec<Arc<Client>>,
+const BUSY: u64 = 0;
+
+/// Counts responses and new connections, to tell which connection has been idle for the longest.
+static CLOCK: AtomicU64 = AtomicU64::new(BUSY + 1);
+
+fn now() -> u64 {
+    CLOCK.fetch_add(1, Relaxed)
+}
+
+/// The connections. Those that have ended are removed when room is needed.
+struct Connections<H> {
+    open: Vec<Weak<Connection<H>>>,
     /// How many there may be.
     limit: usize,
 }
 
-impl Default for Open {
-    fn default() -> Self {
-        Self { clients: Vec::new(), limit: MAX_CONNECTIONS }
-    }
-}
-
-/// The state of one connection that others need to know.
-struct Client {
-    /// Since when no request is being answered; `None` while one is.
-    idle_since: Mutex<Option<Instant>>,
-    close: Notify,
-}
-
-impl Client {
-    fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        lock(&self.idle_since)
-    }
-}
-
-/// A panic while one of these locks is held cannot leave a half-written value.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Connections {
-    /// Waits for a client, for room, and for what its connection needs.
-    async fn accept(&self, listeners: &[tokio::net::TcpListener]) -> (Runtime, TcpStream) {
-        loop {
-            let accepted = poll_fn(|cx| {
-                let ready = listeners.iter().map(|listener| listener.poll_accept(cx));
-                ready.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
-            });
-            let stream = match accepted.await.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    self.give_up(&error).await;
-                    continue;
-                }
-            };
-            while !self.make_room() {
-                sleep(PAUSE).await;
-            }
-            loop {
-                match Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => return (runtime, stream),
-                    Err(error) => self.give_up(&error).await,
-                }
-            }
+impl<H> Connections<H> {
+    /// Waits for a client, for room, and for a thread.
+    async fn accept(&mut self, listeners: &[tokio::net::TcpListener]) -> io::Result<(mpsc::Sender<Job>, TcpStream)> {
+        let accepted = poll_fn(|cx| {
+            let ready = listeners.iter().map(|listener| listener.poll_accept(cx));
+            ready.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        let stream = accepted.await?.0.into_std()?;
+        while !self.make_room() {
+            sleep(PAUSE).await;
         }
+        let thread = loop {
+            match start_thread() {
+                Ok(thread) => break thread,
+                Err(error) => self.give_up(&error).await,
+            }
+        };
+        Ok((thread, stream))
+    }
+
+    /// The idle connections, each with the time since when.
+    fn idle(&self) -> impl Iterator<Item = (u64, Arc<Connection<H>>)> {
+        let open = self.open.iter().filter_map(Weak::upgrade);
+        open.map(|connection| (connection.idle_since.load(Relaxed), connection)).filter(|(since, _)| *since != BUSY)
     }
 
     /// Closes idle connections, the longest idle first, until there is room for one more. False if the others are all busy.
-    fn make_room(&self) -> bool {
-        let mut open = lock(&self.open);
-        while open.clients.len() >= open.limit {
-            let idle = open.clients.iter().enumerate().map(|(place, client)| (*client.idle_since(), place));
-            let Some((_, place)) = idle.filter(|(since, _)| since.is_some()).min() else { return false };
+    fn make_room(&mut self) -> bool {
+        self.open.retain(|connection| connection.strong_count() > 0);
+        while self.open.len() >= self.limit {
+            let Some((_, longest)) = self.idle().min_by_key(|(since, _)| *since) else { return false };
+            longest.close.notify_one();
             // Removed at once, because its thread takes a moment to end.
-            open.clients.swap_remove(place).close.notify_one();
+            self.open.retain(|connection| connection.as_ptr() != Arc::as_ptr(&longest));
         }
         true
     }
 
     /// Makes do with fewer connections from now on, because descriptors or threads ran out.
-    async fn give_up(&self, error: &io::Error) {
+    async fn give_up(&mut self, error: &io::Error) {
         if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
             return;
         }
-        let first = {
-            let mut open = lock(&self.open);
-            let first = open.limit == MAX_CONNECTIONS;
-            open.limit = open.clients.len().saturating_sub(GIVEN_UP).clamp(1, MAX_CONNECTIONS - 1);
-            first
-        };
-        if first {
+        if self.limit == MAX_CONNECTIONS {
             log::line(format_args!("cannot accept a connection: {error}; idle connections are closed to make room"));
         }
+        self.open.retain(|connection| connection.strong_count() > 0);
+        self.limit = self.open.len().saturating_sub(GIVEN_UP).clamp(1, MAX_CONNECTIONS - 1);
         self.make_room();
         sleep(PAUSE).await;
     }
-
-    fn close_idle(&self) {
-        let open = lock(&self.open);
-        open.clients.iter().filter(|client| client.idle_since().is_some()).for_each(|client| client.close.notify_one());
-    }
 }
 
-/// An entry in [`Connections`], removed when it is dropped.
-struct Connection {
-    connections: Arc<Connections>,
-    client: Arc<Client>,
+/// What all connections share.
+struct Server {
+    web_config: Option<WebConfig>,
+    timeouts: Timeouts,
+    stopping: AtomicBool,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        lock(&self.connections.open).clients.retain(|client| !Arc::ptr_eq(client, &self.client));
-    }
+/// A connection, owned by its thread.
+struct Connection<H> {
+    handler: Arc<H>,
+    server: Arc<Server>,
+    /// When its last response was ready, by [`CLOCK`]; [`BUSY`] while a request is being answered.
+    idle_since: AtomicU64,
+    close: Notify,
 }
 
-impl Connection {
-    fn open(connections: &Arc<Connections>) -> Self {
-        let client = Arc::new(Client { idle_since: Mutex::new(Some(Instant::now())), close: Notify::new() });
-        lock(&connections.open).clients.push(Arc::clone(&client));
-        Self { connections: Arc::clone(connections), client }
-    }
-
+impl<H: Handler> Connection<H> {
     /// Speaks HTTP until one side closes the connection.
-    async fn serve(
-        &self,
-        stream: TcpStream,
-        handler: &impl Handler,
-        timeouts: Timeouts,
-        watcher: Watcher,
-    ) -> io::Result<()> {
+    async fn serve(&self, stream: TcpStream, watcher: Watcher) -> io::Result<()> {
+        let Server { web_config, timeouts, .. } = &*self.server;
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(timeouts.write))?;
         let peer = stream.peer_addr()?.ip();
         let stream = tokio::net::TcpStream::from_std(stream)?;
-        let stream = match &self.connections.web_config {
-            None => Stream::Plain(stream),
-            Some(web_config) => tokio::select! {
-                accepted = timeout(timeouts.head, web_config.accept(stream)) => accepted??,
-                () = self.client.close.notified() => return Ok(()),
-            },
+        let served = async {
+            let stream: Stream = match web_config {
+                None => Box::pin(stream),
+                Some(web_config) => timeout(timeouts.head, web_config.accept(stream)).await??,
+            };
+            let service = service_fn(async |request| Ok::<_, Infallible>(self.respond(&request, peer).await));
+            let mut http = http1::Builder::new();
+            // A client that closes its sending half still gets its response.
+            http.half_close(true).max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(timeouts.head);
+            watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await.map_err(io::Error::other)
         };
-        let service = service_fn(async |request| Ok::<_, Infallible>(self.respond(handler, &request, peer).await));
-        let mut http = http1::Builder::new();
-        // A client that closes its sending half still gets its response.
-        http.half_close(true).max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(timeouts.head);
         tokio::select! {
-            served = watcher.watch(http.serve_connection(TokioIo::new(stream), service)) => {
-                served.map_err(io::Error::other)
-            }
-            () = self.client.close.notified() => Ok(()),
+            served = served => served,
+            () = self.close.notified() => Ok(()),
         }
     }
 
-    async fn respond(
-        &self,
-        handler: &impl Handler,
-        request: &hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> hyper::Response<String> {
-        *self.client.idle_since() = None;
-        let method = request.method();
-        let request = Request(request);
-        let access = match &self.connections.web_config {
-            Some(web_config) if request.has_valid_host() && !handler.is_public(request.path()) => {
-                web_config.check(request.0.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), peer).await
+    async fn respond(&self, request: &Request, peer: IpAddr) -> Response {
+        self.idle_since.store(BUSY, Relaxed);
+        let refused = self.refuse(request, peer).await;
+        let mut response = refused.unwrap_or_else(|| {
+            // A panic in a scrape must not end the connection without a response.
+            catch_unwind(AssertUnwindSafe(|| self.handler.respond(request))).unwrap_or_else(|_| {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "internal error, see the log of the exporter")
+            })
+        });
+        self.idle_since.store(now(), Relaxed);
+
+        let is_wrong = matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
+        // A body is never read, so nothing can follow it on this connection.
+        if is_wrong || !request.body().is_end_stream() || self.server.stopping.load(Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The response to a request that the handler does not get to see.
+    async fn refuse(&self, request: &Request, peer: IpAddr) -> Option<Response> {
+        if !has_valid_host(request) {
+            return Some(text(StatusCode::BAD_REQUEST, "a request needs exactly one valid Host header"));
+        }
+        let access = match &self.server.web_config {
+            Some(web_config) if !self.handler.is_public(request.uri().path()) => {
+                web_config.check(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), peer).await
             }
             _ => Access::Granted,
         };
-        let (response, valid) = if !request.has_valid_host() {
-            (Response::text(400, "a request needs exactly one valid Host header"), false)
-        } else if access == Access::Busy {
-            let refused = Response::text(503, "too many passwords are waiting to be checked");
-            (Response { header: Some(("Retry-After", "1")), ..refused }, true)
-        } else if access == Access::Denied {
-            let refused = Response::text(401, "Unauthorized");
-            (Response { header: Some(("WWW-Authenticate", "Basic")), ..refused }, true)
-        } else if !matches!(*method, Method::GET | Method::HEAD) {
-            let refused = Response::text(405, "only GET and HEAD are supported");
-            (Response { header: Some(("Allow", "GET, HEAD")), ..refused }, false)
-        } else {
-            // A panic in a scrape must not end the connection without a response.
-            let response = catch_unwind(AssertUnwindSafe(|| handler.respond(&request)));
-            (response.unwrap_or_else(|_| Response::text(500, "internal error, see the log of the exporter")), true)
+        let (header, value, status, line) = match access {
+            Access::Busy => {
+                (RETRY_AFTER, "1", StatusCode::SERVICE_UNAVAILABLE, "too many passwords are waiting to be checked")
+            }
+            Access::Denied => (WWW_AUTHENTICATE, "Basic", StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Access::Granted if matches!(*request.method(), Method::GET | Method::HEAD) => return None,
+            Access::Granted => (ALLOW, "GET, HEAD", StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported"),
         };
-        *self.client.idle_since() = Some(Instant::now());
-
-        let mut message = hyper::Response::new(response.body);
-        *message.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = message.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(response.content_type));
-        if let Some((name, value)) = response.header {
-            headers.extend(HeaderName::try_from(name).map(|name| (name, HeaderValue::from_static(value))));
-        }
-        // A body is never read, so nothing can follow it on this connection.
-        if !valid || request.has_body() || self.connections.stopping.load(Ordering::Relaxed) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        message
+        let mut response = text(status, line);
+        response.headers_mut().insert(header, HeaderValue::from_static(value));
+        Some(response)
     }
 }

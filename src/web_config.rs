@@ -6,7 +6,6 @@
 
 mod auth;
 mod file;
-mod stream;
 mod tls;
 
 use std::fs;
@@ -14,11 +13,12 @@ use std::io::{self, ErrorKind, Read as _};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{Context, Digest, SHA256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -27,7 +27,6 @@ use tokio_rustls::server::TlsStream;
 pub use self::auth::Access;
 use self::auth::{Gate, Users, lock};
 use self::file::Settings;
-pub use self::stream::Stream;
 use self::tls::Pem;
 use crate::log;
 
@@ -48,6 +47,14 @@ const NOT_TLS: &[u8] =
 /// How much of a request is read before [`NOT_TLS`] is sent. Closing a connection with unread bytes would reset it, and the client
 /// might not see the response.
 const NOT_TLS_READ: usize = 4096;
+
+/// A connection with or without TLS. One type for both, so that hyper is compiled once.
+pub type Stream = Pin<Box<dyn ReadWrite>>;
+
+/// Reads and writes bytes.
+pub trait ReadWrite: AsyncRead + AsyncWrite {}
+
+impl<T: AsyncRead + AsyncWrite> ReadWrite for T {}
 
 /// A web configuration file in use.
 pub struct WebConfig {
@@ -288,11 +295,11 @@ impl WebConfig {
     /// If the client has gone, does not speak TLS or is refused. The latter two are logged.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
         if !self.is_tls {
-            return Ok(Stream::Plain(stream));
+            return Ok(Box::pin(stream));
         }
         let client = stream.peer_addr()?.ip();
         match self.handshake(stream).await {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(stream) => Ok(Box::pin(stream)),
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) {
                     self.log_failure(client, &error);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jitsiexporter::demo::Demo;
-use jitsiexporter::http::{Handler, MAX_CONNECTIONS, Request, Response, Timeouts, serve};
+use jitsiexporter::http::{Handler, MAX_CONNECTIONS, Request, Response, Timeouts, ok, serve};
 use rustix::process::Signal;
 use support::Then::KeepAlive;
 use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, response, sample};
@@ -464,8 +464,8 @@ struct Plain {
 impl Handler for Plain {
     fn respond(&self, request: &Request) -> Response {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        assert!(request.path() != "/panic", "as it was asked");
-        Response::ok("text/plain", self.body.clone())
+        assert!(request.uri().path() != "/panic", "as it was asked");
+        ok("text/plain", self.body.clone())
     }
 }
 
