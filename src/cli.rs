@@ -203,7 +203,7 @@ pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> 
         return Err(format!("--demo brings its own bridge and cannot be combined with {}", source("url")));
     }
     let no_effect = |setting: &&Setting| setting.option.implies == [LEGACY];
-    let roots = |file: &str| Roots::read(Path::new(file)).map_err(|error| format!("cannot be used: {error}"));
+    let roots = |file: &str| Roots::read(Path::new(file));
     // Its error quotes the URL without the password.
     let url = |text: &str| BridgeUrl::parse(text).map_err(|error| format!("{}: {error}", source("url")));
     let config = Config {

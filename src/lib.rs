@@ -49,6 +49,8 @@ pub mod error;
 pub mod exporter;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod family;
+#[cfg_attr(docsrs, doc(hidden))]
+pub mod file;
 pub mod format;
 pub mod http;
 pub mod listen;

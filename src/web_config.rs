@@ -9,7 +9,7 @@ mod file;
 mod tls;
 
 use std::fs;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,6 @@ use self::auth::{Gate, Users, lock};
 use self::file::Settings;
 use self::tls::Pem;
 use crate::log;
-
-/// The largest file that is read, in bytes. The public roots take 220 KB.
-const MAX_FILE: u64 = 4 << 20;
 
 /// Longer than the clock tick of file systems. A file that changed so recently may change again with the same timestamp.
 const TICK: Duration = Duration::from_millis(50);
@@ -175,24 +172,11 @@ impl Contents {
 
 /// Reads a whole file.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: io::Error| format!("cannot be read: {}", plain(&error));
     // Opening a named pipe would wait for someone to write to it.
-    if !fs::metadata(path).map_err(cannot)?.is_file() {
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err("is not a file".to_owned());
     }
-    let mut content = Vec::new();
-    fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)).map_err(cannot)?;
-    if content.len() as u64 > MAX_FILE {
-        return Err(format!("is larger than {} MiB", MAX_FILE >> 20));
-    }
-    Ok(content)
-}
-
-/// The text of an error without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    text.to_lowercase()
+    crate::file::read(path)
 }
 
 impl Current {

@@ -192,7 +192,7 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ("http://me:secret@jvb", "\"http://***@jvb\" is not an option"),
         ("--me:secret@jvb=7", "\"***@jvb\" is not an option"),
         ("--timeout http://me:secret@jvb", "--timeout: \"http://***@jvb\" is not"),
-        ("--ca-file http://me:secret@jvb", "--ca-file: \"http://***@jvb\" cannot be used"),
+        ("--ca-file http://me:secret@jvb", "--ca-file: \"http://***@jvb\" cannot be read"),
         ("--demo=http://me:secret@jvb", "--demo: \"http://***@jvb\" is neither"),
         ("--listen-address http://me:secret@jvb:80", "--listen-address: \"http://***@jvb:80\" needs brackets"),
         ("--listen-address secret@jvb:80", "--listen-address: \"***@jvb:80\" is not host:port"),

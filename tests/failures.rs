@@ -178,13 +178,9 @@ fn reports_a_connection_reset() {
 #[test]
 fn reports_an_incomplete_body() {
     let answer = response("200 OK", "application/json", CURRENT);
-    assert_failure(
-        failure_of(&answer.as_bytes()[..answer.len() - 100]),
-        "malformed",
-        "the response is incomplete: it stops after",
-    );
+    assert_failure(failure_of(&answer.as_bytes()[..answer.len() - 100]), "malformed", "the response is incomplete");
     let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":";
-    assert_failure(failure_of(chunk), "malformed", "the response is incomplete: it stops after");
+    assert_failure(failure_of(chunk), "malformed", "the response is incomplete");
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -248,7 +251,7 @@ fn longest_idle_connection_makes_room() {
     wait_for_requests(&bridge, 1);
     let mut silent: Vec<_> = (2..MAX_CONNECTIONS).map(|_| connect()).collect();
     // Each connection has a thread; idle times count from when it was accepted.
-    let threads = || std::fs::read_dir(format!("/proc/{}/task", exporter.pid())).map_or(0, Iterator::count);
+    let threads = || fs::read_dir(format!("/proc/{}/task", exporter.pid())).map_or(0, Iterator::count);
     eventually(Duration::from_secs(30), || (threads() > MAX_CONNECTIONS).then_some(())).expect("all are accepted");
     assert!(ask(&mut talking));
     let mut late: Vec<_> = (0..50).map(|_| connect()).collect();
@@ -425,6 +428,33 @@ fn idle_connections_make_room_when_descriptors_run_out() {
     assert_eq!(log.len(), 2, "{log:?}");
 }
 
+/// The limit on threads is one of a user, so this test takes a user that has no other process, which only root can do.
+#[test]
+fn idle_connections_make_room_when_threads_run_out() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let bridge = FakeBridge::json(CURRENT);
+    let process = std::process::id();
+    // Where that user can run it.
+    let program = std::env::temp_dir().join(format!("jitsiexporter-test-threads-{process}"));
+    fs::copy(env!("CARGO_BIN_EXE_jitsiexporter"), &program).unwrap();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "{ ulimit -u 4 || ulimit -p 4; } 2>/dev/null && exec \"$0\" \"$@\""])
+        .arg(&program)
+        .uid(1_000_000 + process);
+    limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]);
+    let exporter = Exporter::spawn(limited).expect("it starts");
+    fs::remove_file(program).unwrap();
+    let _idle: Vec<_> = (0..10).map(|_| TcpStream::connect(exporter.address()).unwrap()).collect();
+    for _ in 0..10 {
+        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "{:?}", exporter.log());
+    }
+    let log = exporter.log();
+    assert_eq!(log.iter().filter(|line| line.contains("cannot accept a connection")).count(), 1, "{log:?}");
+}
+
 #[test]
 fn idle_connections_to_the_bridge_are_few() {
     let bridge = slow(Duration::from_millis(300));
@@ -575,7 +605,7 @@ fn vanished_clients_leak_nothing() {
     let bridge = slow(Duration::from_millis(100));
     let exporter = Exporter::before(&bridge.url(), &[]);
     exporter.metrics();
-    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", exporter.pid())).map_or(0, Iterator::count);
+    let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", exporter.pid())).map_or(0, Iterator::count);
     eventually(Duration::from_secs(5), || (count("task") == 1).then_some(())).expect("one thread at rest");
     let (descriptors, threads) = (count("fd"), count("task"));
     for round in 0..5 {

@@ -327,10 +327,10 @@ fn ends_a_slow_response_with_the_budget() {
 #[test]
 fn rejects_ca_file_without_a_certificate() {
     for (file, complaint) in [
-        ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be used: no such file or directory"),
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "it has no PEM certificate"),
-        ("/", "cannot be used: is a directory"),
-        ("/dev/zero", "it is larger than 4 MiB"),
+        ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be read: no such file or directory"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "/Cargo.toml\" has no PEM certificate"),
+        ("/", "cannot be read: is a directory"),
+        ("/dev/zero", "\"/dev/zero\" is larger than 4 MiB"),
     ] {
         let output = command(&["--once", "--ca-file", file], &[]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

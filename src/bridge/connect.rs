@@ -10,14 +10,15 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, time};
-use ureq::{Error, Timeout};
 
-use super::{plain, tls_error};
+use super::tls;
 use crate::error::{Cause, ScrapeError};
+use crate::file::plain;
 
 /// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -52,7 +53,8 @@ impl Resolver for Later {
 /// Makes connections.
 #[derive(Debug, Default)]
 pub(super) struct Connect {
-    lookups: Lookups,
+    /// Each lookup has a clone.
+    lookups: Arc<()>,
     tcp: TcpConnector,
     tls: RustlsConnector,
 }
@@ -65,7 +67,7 @@ impl Connector for Connect {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         CONNECTED.set(true);
         let deadline = Instant::now() + *details.timeout.after;
-        let addresses = self.lookups.resolve(details).map_err(failed)?;
+        let addresses = self.resolve(details).map_err(failed)?;
         let connect = |addresses: &[_], timeout| self.tcp.connect(&now(details, addresses, timeout), None);
         let stream = first(&addresses, deadline, connect).map_err(|error| {
             failed(match error {
@@ -75,44 +77,38 @@ impl Connector for Connect {
                 error => Cause::Unreachable.with(error),
             })
         })?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.tls.connect(&now(details, &[], left), stream).map_err(|error| {
+        self.tls.connect(&now(details, &[], left(deadline)), stream).map_err(|error| {
             failed(match error {
                 Error::Timeout(_) => Cause::HandshakeTimeout.into(),
-                Error::Io(error) => tls_error(&error).unwrap_or_else(|| Cause::HandshakeClosed.into()),
+                Error::Io(error) => tls::error(&error).unwrap_or_else(|| Cause::HandshakeClosed.into()),
                 error => Cause::Handshake.with(error),
             })
         })
     }
 }
 
-/// Connects to the first address that accepts. An address that does not answer must not use up the time of the others: each is
-/// tried briefly, then those that did not answer again for as long as there is time.
+/// Connects to the first address that accepts. Each of several is tried briefly, so that one that swallows packets does not use
+/// up the time of the others; if none accepts, all are tried again for the rest of the time.
 fn first<T>(
-    all: &[SocketAddr],
+    addresses: &[SocketAddr],
     deadline: Instant,
     connect: impl Fn(&[SocketAddr], Duration) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let left = || deadline.saturating_duration_since(Instant::now());
-    let connect = |addresses: &[SocketAddr], timeout: Duration| {
-        // ureq would wait for a second.
-        if timeout.is_zero() { Err(Error::Timeout(Timeout::Connect)) } else { connect(addresses, timeout) }
-    };
-    let [_, _, ..] = all else { return connect(all, left()) };
-    let mut refused = None;
-    let mut silent = Vec::new();
-    for (address, others) in all.iter().zip((0..all.len()).rev()) {
-        let share = left() / u32::try_from(others + 1).unwrap_or(u32::MAX);
-        match connect(&[*address], share.min(ATTEMPT_DELAY)) {
-            Ok(connection) => return Ok(connection),
-            Err(Error::Timeout(_)) => silent.push(*address),
-            Err(error) => refused = Some(error),
+    if let [_, _, ..] = addresses {
+        let attempts = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+        let timeout = ATTEMPT_DELAY.min(left(deadline) / attempts);
+        for address in addresses {
+            if let Ok(connection) = connect(&[*address], timeout) {
+                return Ok(connection);
+            }
         }
     }
-    match refused {
-        Some(error) if silent.is_empty() => Err(error),
-        _ => connect(&silent, left()),
-    }
+    connect(addresses, left(deadline))
+}
+
+/// The time until a deadline. Not zero, which ureq would take for a second.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 /// The same details with other addresses and another timeout, counted from now. `request_level` is off because the TLS settings
@@ -149,12 +145,7 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
-/// Lookups of host names. The system's resolver has no deadline, so it runs in a thread, which may outlive its scrape. Each thread
-/// has a clone.
-#[derive(Debug, Default)]
-struct Lookups(Arc<()>);
-
-impl Lookups {
+impl Connect {
     /// The addresses of the host of the URL.
     fn resolve(&self, details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
         let host = details.uri.scheme().zip(details.uri.authority());
@@ -164,32 +155,40 @@ impl Lookups {
             return Ok(addresses);
         }
         let lookup = move || host.to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect());
-        self.run(*details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?.map_err(|error| {
+        let found = look_up(&self.lookups, *details.timeout.after, lookup);
+        found.ok_or(Cause::ResolveTimeout)?.map_err(|error| {
             let text = plain(&error);
             let why = text.trim_start_matches("failed to lookup address information: ").to_lowercase();
             Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
         })
     }
+}
 
-    /// The result of a lookup, if it comes in time and not too many are running.
-    fn run<T: Send + 'static>(&self, timeout: Duration, lookup: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let running = Arc::clone(&self.0);
-        if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
-            return None;
-        }
-        let (sender, receiver) = mpsc::channel();
-        let run = move || {
-            let _ = sender.send(lookup());
-            drop(running);
-        };
-        thread::Builder::new().name("resolve".to_owned()).spawn(run).ok()?;
-        receiver.recv_timeout(timeout).ok()
+/// The result of a lookup, if it comes in time and not too many are running. The system's resolver has no deadline, so it runs in
+/// a thread, which may outlive its scrape.
+fn look_up<T: Send + 'static>(
+    running: &Arc<()>,
+    timeout: Duration,
+    lookup: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let running = Arc::clone(running);
+    if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
+        return None;
     }
+    let (sender, receiver) = mpsc::channel();
+    let run = move || {
+        let _ = sender.send(lookup());
+        drop(running);
+    };
+    thread::Builder::new().name("resolve".to_owned()).spawn(run).ok()?;
+    receiver.recv_timeout(timeout).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+
+    use ureq::Timeout;
 
     use super::*;
 
@@ -226,19 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn gives_addresses_without_an_answer_the_rest_of_the_time() {
+    fn gives_addresses_that_did_not_accept_the_rest_of_the_time() {
         let (result, tried) = connect(&[3, 2, 4], 100 * SECOND);
         assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
         assert_eq!(tried.len(), 4);
-        assert_eq!(tried[3].0, [3, 4]);
+        assert_eq!(tried[3].0, [2, 3, 4]);
         assert!(tried[3].1 > 50 * SECOND, "{tried:?}");
-    }
-
-    #[test]
-    fn tries_refused_addresses_once() {
-        let (result, tried) = connect(&[2, 2], 100 * SECOND);
-        assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
-        assert_eq!(tried.len(), 2);
     }
 
     #[test]
@@ -251,8 +243,8 @@ mod tests {
     #[test]
     fn divides_a_short_time_between_addresses() {
         let (_, tried) = connect(&[3, 4], SECOND / 10);
-        assert!(tried[0].1 <= SECOND / 20, "{tried:?}");
-        assert!(connect(&[1, 1], Duration::ZERO).1.is_empty());
+        assert!(tried[0].1 <= SECOND / 30, "{tried:?}");
+        assert!(tried.iter().all(|(_, timeout)| !timeout.is_zero()), "{tried:?}");
     }
 
     #[test]
@@ -270,20 +262,20 @@ mod tests {
 
     #[test]
     fn hanging_lookups_are_limited_and_not_awaited_beyond_the_timeout() {
-        let lookups = Lookups::default();
+        let running = Arc::default();
         let (name_server, hangs) = mpsc::channel::<()>();
         let hangs = Arc::new(Mutex::new(hangs));
         for _ in 0..MAX_LOOKUPS {
             let hangs = Arc::clone(&hangs);
             let lookup = move || hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok();
-            assert_eq!(lookups.run(Duration::from_millis(1), lookup), None);
+            assert_eq!(look_up(&running, Duration::from_millis(1), lookup), None);
         }
-        assert_eq!(lookups.run(30 * SECOND, || panic!("one lookup too many")), None::<()>);
+        assert_eq!(look_up(&running, 30 * SECOND, || panic!("one lookup too many")), None::<()>);
         // The name server answers again, and the lookups end.
         drop(name_server);
-        while Arc::strong_count(&lookups.0) > 1 {
+        while Arc::strong_count(&running) > 1 {
             thread::yield_now();
         }
-        assert_eq!(lookups.run(30 * SECOND, || 1), Some(1));
+        assert_eq!(look_up(&running, 30 * SECOND, || 1), Some(1));
     }
 }

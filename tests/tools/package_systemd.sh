@@ -84,7 +84,7 @@ soon "a wrong option is named in the journal" 'journalctl -u jitsiexporter | gre
 [ "$(property ExecMainStatus) $(property ActiveState)" = "2 failed" ] || fail "it tries a wrong option again"
 inside 'echo nothing of the kind >/etc/ssl/no.pem'
 set_options JITSIEXPORTER_CA_FILE=/etc/ssl/no.pem
-soon "so is a CA file that is no PEM" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_CA_FILE: ./etc/ssl/no.pem. cannot be used"'
+soon "so is a CA file that is not PEM" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_CA_FILE: ./etc/ssl/no.pem. \(cannot be read\|has no PEM\)"'
 set_options JITSIEXPORTER_LISTEN_ADDRESS=10.9.9.9:9700
 soon "and an address that is not there" 'journalctl -u jitsiexporter | grep "cannot listen on 10.9.9.9:9700"'
 inside 'ip address add 10.9.9.9/32 dev lo'

@@ -1,0 +1,96 @@
+//! TLS towards the bridge: which certificates are trusted, and what can be wrong.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::{AlertDescription as Alert, CertificateError, InvalidMessage};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+
+use crate::error::{Cause, ScrapeError};
+use crate::file;
+
+/// How many names of a certificate an error quotes.
+const MAX_NAMES: usize = 3;
+
+/// Certificates that are trusted beside the public ones.
+#[derive(Clone, Debug)]
+pub struct Roots(Vec<Certificate<'static>>);
+
+impl Roots {
+    /// Reads a file of PEM certificates.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is larger than 4 MiB or has no certificate.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let pem = file::read(path)?;
+        let mut roots = Vec::new();
+        for item in parse_pem(&pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|error| format!("is not valid PEM: {error}"))? {
+                roots.push(certificate);
+            }
+        }
+        if roots.is_empty() {
+            return Err("has no PEM certificate (-----BEGIN CERTIFICATE-----)".to_owned());
+        }
+        Ok(Self(roots))
+    }
+}
+
+/// Trusts the public roots and these. rustls has no other way to both than full certificates.
+pub(super) fn config(roots: Option<Roots>) -> TlsConfig {
+    let public = TLS_SERVER_ROOT_CERTS.iter().map(|certificate| Certificate::from_der(certificate));
+    let roots = roots.map(|Roots(roots)| roots).unwrap_or_default().into_iter().chain(public).collect();
+    TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
+}
+
+/// What is wrong with TLS, if it is TLS that is wrong.
+pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage as Invalid};
+    Some(match error.get_ref()?.downcast_ref()? {
+        Invalid(InvalidMessage::InvalidContentType) => Cause::NotTls.into(),
+        // Java and Go say bad_certificate in TLS 1.2.
+        AlertReceived(Alert::CertificateRequired | Alert::BadCertificate) => Cause::ClientCertificate.into(),
+        AlertReceived(Alert::HandshakeFailure) => Cause::HandshakeRefused.into(),
+        InvalidCertificate(error) => match error {
+            // The signature is bad where a trusted root has the name of the issuer, but another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::UnknownIssuer.into(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Cause::Expired.into(),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Cause::NotYetValid.into(),
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                Cause::WrongName.with("it has no subjectAltName")
+            }
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                let bare = |name: &String| name.replace("DnsName(\"", "").replace("\")", "");
+                Cause::WrongName.with(presented.iter().take(MAX_NAMES).map(bare).collect::<Vec<_>>().join(", "))
+            }
+            CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => {
+                Cause::AuthorityAsServer.into()
+            }
+            error => Cause::Handshake.with(error),
+        },
+        error => Cause::Handshake.with(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusts_the_public_roots_beside_those_of_the_file() {
+        let own = Certificate::from_der(b"own").to_owned();
+        let config = config(Some(Roots(vec![own])));
+        let RootCerts::Specific(roots) = config.root_certs() else { panic!("{config:?}") };
+        assert_eq!(roots.len(), 1 + TLS_SERVER_ROOT_CERTS.len());
+        assert!(TLS_SERVER_ROOT_CERTS.len() > 100);
+        let mut store = rustls::RootCertStore::empty();
+        let (_, ignored) = store.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
+        assert_eq!(ignored, 0);
+    }
+}
