@@ -48,9 +48,12 @@ pub struct Timeouts {
 impl Timeouts {
     /// What the exporter allows its clients. A connection may stay idle for longer than the longest common scrape interval, a
     /// minute, so that Prometheus can reuse it.
-    pub const DEFAULT: Self =
-        Self { head: Duration::from_secs(90), write: Duration::from_secs(5), grace: Duration::from_secs(5) };
+    pub const DEFAULT: Self = Self { head: MAX_IDLE, write: MAX_STALL, grace: GRACE };
 }
+
+const MAX_IDLE: Duration = Duration::from_secs(90);
+const MAX_STALL: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes. Prometheus sends 400.
 pub const MAX_HEAD: usize = 16 * 1024;
