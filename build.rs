@@ -29,7 +29,7 @@ fn revision() -> Option<String> {
 }
 
 fn from_git() -> Option<String> {
-    // A package unpacked inside another repository must not take that one's commit.
+    // A package that is unpacked inside another repository must not take its commit.
     if !Path::new(".git").exists() {
         return None;
     }

@@ -1,10 +1,10 @@
 //! The table: one row for each statistic that any release of the Jitsi Videobridge ever sent.
 //!
-//! A bridge says what it counts in two places: in the JSON of `/colibri/stats`, and, since 2022, in metrics of its own at
-//! `/metrics`, which it also sends as JSON. Most statistics are in both, under two keys. A row has both, so that it does not
-//! matter which of the two the exporter reads.
+//! A bridge has its statistics in two places: in the JSON of `/colibri/stats`, and, since 2022, in metrics of its own at `/metrics`,
+//! which it also sends as JSON. Most statistics are in both, under two keys. A row has both keys, so the exporter can read either
+//! place.
 //!
-//! This module knows keys, names, kinds, units and help texts, and nothing of JSON, of naming schemes or of formats. To teach
+//! This module knows keys, names, kinds, units and help texts, and nothing of JSON or of text formats. To teach
 //! the exporter a new statistic, add a row and a fixture; `make generate` writes the rest.
 //!
 //! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), compared with
@@ -12,7 +12,7 @@
 
 use std::sync::LazyLock;
 
-/// What a statistic is, and so how it is exposed.
+/// What a statistic is, which decides how it is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number that can go up and down.
@@ -31,11 +31,11 @@ pub enum Kind {
     Histogram,
 }
 
-/// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and only then does
-/// the help text name it.
+/// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and named in the
+/// help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A count, a ratio, or nothing with a unit.
+    /// A count, a ratio, or anything else without a unit.
     Plain,
     /// Seconds.
     Seconds,
@@ -86,8 +86,8 @@ impl Unit {
 pub struct Descriptor {
     /// The name of the sample as Prometheus stores it, suffixes included.
     pub name: &'static str,
-    /// The name without the suffix of the kind (`_total`, `_info`) and without the unit: what an OpenMetrics encoder starts from,
-    /// which appends both again. Computed with the table, because looking for suffixes took 5% of a scrape.
+    /// The name without the suffix of the kind (`_total`, `_info`) and without the unit, both of which the OpenMetrics encoder
+    /// appends. Computed at compile time, because looking for suffixes took 5% of a scrape.
     pub stem: &'static str,
     /// The unit, which is a suffix of the name.
     pub unit: Option<&'static str>,
@@ -226,8 +226,8 @@ macro_rules! row {
     (@converted $base:ident) => { "" };
 }
 
-/// Every statistic, in the order in which it is exposed. Where two rows have one name (but for info), they are neighbours
-/// and the first wins.
+/// Every statistic, in the order of exposition. Rows that share a name are neighbours: the labels of an info metric, or two keys of
+/// one statistic, of which the first wins.
 #[rustfmt::skip]
 pub static ROWS: &[Row] = &[
     //   key in /colibri/stats                         key in /metrics                                         name in Prometheus                                            kind       unit as sent      help
@@ -237,7 +237,7 @@ pub static ROWS: &[Row] = &[
     row!("region",                                     same,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Region in which the bridge is configured to be, used by Jicofo to select bridges"),
     row!("relay_id",                                   none,                                                   "jitsi_bridge_info",                                          Info,      Plain,            "Identifier of the bridge for its links to other bridges, address:port in the octo era"),
     row!("healthy",                                    same,                                                   "jitsi_healthy",                                              Boolean,   Plain,            "Whether the latest internal health check passed"),
-    row!("drain",                                      "drain_mode",                                           "jitsi_drain",                                                Boolean,   Plain,            "Whether the bridge is in drain mode: it keeps its conferences and wants no new ones"),
+    row!("drain",                                      "drain_mode",                                           "jitsi_drain",                                                Boolean,   Plain,            "Whether the bridge is in drain mode: it keeps its conferences, and Jicofo gives it no new ones"),
     row!("graceful_shutdown",                          same,                                                   "jitsi_graceful_shutdown",                                    Boolean,   Plain,            "Whether the bridge is in graceful shutdown: it takes no new conferences and stops when the last one ends"),
     row!("shutting_down",                              same,                                                   "jitsi_shutting_down",                                        Boolean,   Plain,            "Whether the bridge is about to stop, at the end of a graceful shutdown or by force"),
     row!("stress_level",                               "stress",                                               "jitsi_stress_level",                                         Gauge,     Plain,            "Load of the bridge relative to its configured limit: 0 is idle, 1 is fully loaded, above 1 is overloaded"),
@@ -265,7 +265,7 @@ pub static ROWS: &[Row] = &[
     row!("conferences_by_video_senders",               "conferences_by_video_sender",                          "jitsi_conferences_by_video_senders",                         Sizes,     Plain,            "Distribution of the conferences by number of local endpoints that send video"),
     row!("total_conferences_created",                  "conferences_created_total",                            "jitsi_conferences_created_total",                            Counter,   Plain,            "Total number of conferences created"),
     row!("total_conferences_completed",                "conferences_completed_total",                          "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended"),
-    row!("total_conferences",                          none,                                                   "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended, as builds 773 to 780 called it"),
+    row!("total_conferences",                          none,                                                   "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended, under the key of builds 773 to 780"),
     row!("total_conference_seconds",                   "conference_seconds_total",                             "jitsi_conference_seconds_total",                             Counter,   Seconds,          "Total duration of the conferences that have ended"),
     row!("total_failed_conferences",                   "failed_conferences_total",                             "jitsi_failed_conferences_total",                             Counter,   Plain,            "Total number of ended conferences in which ICE failed for every endpoint"),
     row!("total_partially_failed_conferences",         "partially_failed_conferences_total",                   "jitsi_partially_failed_conferences_total",                   Counter,   Plain,            "Total number of ended conferences in which ICE failed for some endpoints but not for all"),
@@ -356,8 +356,8 @@ pub static ROWS: &[Row] = &[
     row!("total_keyframes_received",                   "keyframes_received_total",                             "jitsi_keyframes_received_total",                             Counter,   Plain,            "Total number of video keyframes received, updated when an endpoint or relay expires"),
     row!("total_layering_changes_received",            "layering_changes_received_total",                      "jitsi_layering_changes_received_total",                      Counter,   Plain,            "Total number of layering changes in received video, updated when an endpoint or relay expires"),
     row!("total_video_stream_milliseconds_received",   "video_milliseconds_received_total",                    "jitsi_video_stream_received_seconds_total",                  Counter,   Milliseconds,     "Total duration of received video, each SSRC by itself, updated when an endpoint or relay expires"),
-    row!("preemptive_kfr_sent",                        "preemptive_keyframe_requests_sent_total",              "jitsi_preemptive_kfr_sent_total",                            Counter,   Plain,            "Total number of keyframe requests sent ahead of an expected speaker switch"),
-    row!("preemptive_kfr_suppressed",                  "preemptive_keyframe_requests_suppressed_total",        "jitsi_preemptive_kfr_suppressed_total",                      Counter,   Plain,            "Total number of such keyframe requests not sent because no endpoint is in stage view"),
+    row!("preemptive_kfr_sent",                        "preemptive_keyframe_requests_sent_total",              "jitsi_preemptive_kfr_sent_total",                            Counter,   Plain,            "Total number of preemptive keyframe requests sent, ahead of an expected speaker switch"),
+    row!("preemptive_kfr_suppressed",                  "preemptive_keyframe_requests_suppressed_total",        "jitsi_preemptive_kfr_suppressed_total",                      Counter,   Plain,            "Total number of preemptive keyframe requests not sent because no endpoint is in stage view"),
 
     // Queues of packets and messages
     row!(none,                                         "queue_dropped_packets_total",                          "jitsi_queue_dropped_packets_total",                          Counter,   Plain,            "Total number of packets dropped from all queues together"),
@@ -401,14 +401,14 @@ pub static ROWS: &[Row] = &[
 /// The help text of the info metric that the rows of [`Kind::Info`] share in standard names.
 pub const BRIDGE_INFO_HELP: &str = "Information about the bridge (version, release, region, relay_id).";
 
-/// Whether the bridge answered with statistics. The first line of every answer.
+/// Whether the bridge answered with statistics. The first metric of every response.
 pub static UP: Descriptor = Descriptor::new("jitsi_up", "", None, "Whether the bridge answered with statistics.");
 
-/// Why it did not; only there when `jitsi_up` is 0.
+/// Why it did not. Present only while `jitsi_up` is 0.
 pub static SCRAPE_ERROR: Descriptor =
     Descriptor::new("jitsi_scrape_error", "", None, "Why the scrape of the bridge failed.");
 
-/// The duration of the one fetch and of reading its answer.
+/// The duration of fetching and reading the report.
 pub static SCRAPE_DURATION: Descriptor = Descriptor::new(
     "jitsi_scrape_duration_seconds",
     "",
@@ -416,7 +416,7 @@ pub static SCRAPE_DURATION: Descriptor = Descriptor::new(
     "Time that fetching and reading the report of the bridge took.",
 );
 
-/// What the report holds beyond the metrics made of it.
+/// The number of values in the report that have no metric.
 pub static UNEXPOSED_VALUES: Descriptor =
     Descriptor::new("jitsi_unexposed_values", "", None, "Number of values in the report that have no metric.");
 
@@ -424,11 +424,11 @@ pub static UNEXPOSED_VALUES: Descriptor =
 pub static BUILD_INFO: Descriptor =
     Descriptor::new("jitsi_exporter_build_info", "_info", None, "Information about the exporter.");
 
-/// The metrics about the scrape, in the order in which they are exposed. They have one name in both namings.
+/// The metrics about the scrape, in the order in which they are exposed. Their names are the same in both namings.
 pub static OWN: &[&Descriptor] = &[&UP, &SCRAPE_ERROR, &SCRAPE_DURATION, &UNEXPOSED_VALUES, &BUILD_INFO];
 
-/// The keys of `/colibri/stats` that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. In legacy names they
-/// are exposed with and without it.
+/// The beginning of the keys that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. In legacy names they are
+/// exposed with and without it.
 const UNPREFIXED: &str = "total_ice_";
 
 /// The second legacy name of a statistic, for the few that have one.
@@ -442,10 +442,10 @@ pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
     DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
 }
 
-/// All keys of all rows. Each has a number, by which the values of a report are collected in a table.
+/// All keys of all rows. Each has a number, which is its index in a table of the values of a report.
 #[derive(Debug)]
 pub struct Keys {
-    /// The keys with their numbers, in the place that [`Keys::place`] gives them. Few places have more than one.
+    /// The keys and their numbers, by [`Keys::place`]. Few places have more than one key.
     by_place: [Vec<(&'static str, usize)>; Keys::PLACES],
     /// The sources of each row, in order of preference, with the numbers of their keys.
     by_row: Vec<Vec<(Source, usize)>>,
@@ -482,7 +482,7 @@ impl Keys {
         })
     }
 
-    /// How many there are.
+    /// The number of keys.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.count
@@ -542,14 +542,14 @@ mod tests {
         let mut stats = HashSet::new();
         let mut native: HashMap<&str, Vec<&Row>> = HashMap::new();
         for row in ROWS {
-            assert!(row.stats.is_none_or(|source| stats.insert(source.key)), "{:?} stands twice", row.stats);
+            assert!(row.stats.is_none_or(|source| stats.insert(source.key)), "{:?} is there twice", row.stats);
             if let Some(source) = row.native {
                 native.entry(source.key).or_default().push(row);
             }
         }
         for (key, rows) in native {
             // Where /colibri/stats has two keys for what the bridge counts once.
-            assert!(rows.len() == 1 || key == "current_endpoints", "{key} stands twice");
+            assert!(rows.len() == 1 || key == "current_endpoints", "{key} is there twice");
             // A key means one thing, wherever it appears.
             let elsewhere = stats.get(key).filter(|_| rows.iter().all(|row| row.primary().key != key));
             assert_eq!(elsewhere, None, "{key} is two statistics");
@@ -580,7 +580,7 @@ mod tests {
         let mut seen: HashMap<&str, usize> = HashMap::new();
         for (index, row) in ROWS.iter().enumerate() {
             if let Some(before) = seen.insert(row.standard.name, index) {
-                assert_eq!(before + 1, index, "{} stands in two places", row.standard.name);
+                assert_eq!(before + 1, index, "{} is in two places", row.standard.name);
                 assert_eq!(ROWS[before].kind, row.kind, "{} is of two kinds", row.standard.name);
             }
         }
@@ -626,7 +626,7 @@ mod tests {
     fn help_is_one_sentence_that_names_the_keys() {
         for row in ROWS {
             let (sentence, keys) = row.legacy.help.rsplit_once(" (").expect("the keys are in brackets at the end");
-            let keys = keys.strip_suffix(").").expect("a full stop behind them");
+            let keys = keys.strip_suffix(").").expect("a full stop after them");
             assert!(!sentence.contains(". "), "{sentence}: more than one sentence");
             assert!(!sentence.contains(['"', '\\', '\n']), "{sentence}: would need escaping");
             assert!(sentence.starts_with(|c: char| c.is_ascii_uppercase()), "{sentence}: lower case");

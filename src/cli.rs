@@ -1,9 +1,9 @@
 //! Turns the command line and the environment into a [`Config`].
 //!
 //! [`OPTIONS`] is the table of options: argh's parser and help, the environment, the manual page, the completions and the
-//! README are made from it. argh takes neither `-url` nor `--url=x` nor dots in names, which Go's `flag` does; `read` accepts
-//! those, and what other exporters' options imply is data in the table. A value comes from the command line, from what the
-//! command line implies, from the environment, or from the table, in this order.
+//! README are made from it. Unlike Go's `flag`, argh accepts neither `-url` nor `--url=x` nor dots in names, so `read` does. What
+//! other exporters' options imply is data in the table. A value comes from the command line, from what the command line implies,
+//! from the environment, or from the table, in this order.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,17 @@ use crate::listen::Listen;
 /// The version, and the commit it was built from if that is known.
 pub const VERSION: &str = env!("JITSIEXPORTER_VERSION");
 
+/// Every shorter timeout fails every scrape.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// No scrape takes an hour: a longer timeout is a mistake in the unit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A row of the table of options. What a row does not have is empty.
+/// A row of the table of options. Fields that do not apply are empty.
 #[derive(Debug)]
 pub struct CliOption {
     /// Without dashes.
     pub name: &'static str,
-    /// What help calls the value. A switch has none.
+    /// The name of the value in the help. Empty for a switch.
     pub value: &'static str,
     /// The value if none is given.
     pub default: &'static str,
@@ -36,7 +37,8 @@ pub struct CliOption {
     pub variable: &'static str,
     /// One phrase without a full stop.
     pub help: &'static str,
-    /// For an option of another exporter, which of ours it sets unless they are typed. `{name}` is the value of that option.
+    /// For an option of another exporter: the options of ours that it sets, unless they are typed. `{name}` stands for the value of
+    /// that option.
     pub implies: Implied,
 }
 
@@ -66,7 +68,7 @@ macro_rules! options {
             name = "jitsiexporter",
             usage = "[--option <value>]...",
             help_triggers("-h", "--help"),
-            note = "Every option has an environment variable, in brackets; the command line wins.",
+            note = "The variable in brackets sets the same option; the command line wins.",
             note = "The options of jitsiexporter (Go) and prometheus-jitsi-meet-exporter work too.",
             example = "Try it with a simulated bridge:\n  $ {command_name} --demo",
             example = "For a Prometheus on another machine:\n  $ {command_name} --listen-address :9700"
@@ -96,13 +98,13 @@ const HOST_AND_PORT: Implied = &[("listen-address", "[{host}]:{port}"), LEGACY];
 options! {
     values {
         url "url" <"URL"> = "http://localhost:8080/colibri/stats" ["JITSIEXPORTER_URL"]:
-            "bridge to export, http or https; the path defaults to /colibri/stats; user:password@ is basic auth";
+            "URL of the bridge, http or https; the path defaults to /colibri/stats; user:password@ is basic auth";
         listen_address "listen-address" <"ADDRESS"> = "127.0.0.1:9700" ["JITSIEXPORTER_LISTEN_ADDRESS"]:
             "address to listen on; :9700 is every interface, port 0 picks a free port";
         timeout "timeout" <"DURATION"> = "5s" ["JITSIEXPORTER_TIMEOUT"]:
             "scrape timeout, such as 5s, 500ms or 1m; a number alone is seconds";
         max_scrapes "max-scrapes" <"NUMBER"> = "40" ["JITSIEXPORTER_MAX_SCRAPES"]:
-            "limit of concurrent scrapes; one more is answered 503";
+            "limit of concurrent scrapes; above it the response is 503";
         ca_file "ca-file" <"FILE"> ["JITSIEXPORTER_CA_FILE"]:
             "PEM certificates to trust besides the public ones, for a bridge behind an internal CA";
         web_config_file "web-config-file" <"FILE"> ["JITSIEXPORTER_WEB_CONFIG_FILE"]:
@@ -166,7 +168,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// How metrics are called.
+    /// How metrics are named.
     #[must_use]
     pub fn names(&self) -> Naming {
         if self.legacy_names_by.is_some() { Naming::Legacy } else { Naming::Standard }
@@ -237,7 +239,7 @@ fn find<'a>(settings: &'a [Setting], name: &str) -> Option<&'a Setting> {
     settings.iter().find(|setting| setting.option.name == name)
 }
 
-/// Reads a command line as Go's `flag` does: one dash or two, the value behind a space or `=`, the last one wins. `None` if it
+/// Reads a command line as Go's `flag` does: one dash or two, the value after a space or `=`, the last one wins. `None` if it
 /// asks for help.
 fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
     let mut settings = Vec::new();

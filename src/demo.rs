@@ -1,7 +1,7 @@
 //! A simulated bridge for `--demo`: its reports follow the course of a day.
 //!
 //! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on the
-//! time, so two looks at one moment see the same, and counters only grow. The bridge has every statistic of a current one, and
+//! time, so two requests at one moment get the same, and counters only grow. The bridge has every statistic of a current one, and
 //! in `/colibri/stats` also the distributions that bridges sent there until 2024, so that every panel of the dashboards has data.
 
 use std::collections::BTreeMap;
@@ -30,13 +30,13 @@ impl Handler for Demo {
     }
 }
 
-/// The answer of `/colibri/stats` at a time since 1970.
+/// The response of `/colibri/stats` at a time since 1970.
 #[must_use]
 pub fn stats(now: Duration) -> String {
     report(now, |row| row.stats)
 }
 
-/// The answer of the bridge's own `/metrics`, as JSON, at a time since 1970.
+/// The response of the bridge's own `/metrics`, as JSON, at a time since 1970.
 #[must_use]
 pub fn native(now: Duration) -> String {
     report(now, |row| row.native)
@@ -74,7 +74,7 @@ enum Value {
 }
 
 struct Distribution {
-    /// The upper bounds of the buckets, but for the last, which has none.
+    /// The upper bounds of the buckets. The last bucket has none.
     bounds: Vec<u32>,
     /// The number of observations in each bucket, the last one included.
     counts: Vec<u64>,
@@ -82,7 +82,7 @@ struct Distribution {
 }
 
 impl Distribution {
-    /// The form of `/colibri/stats`: an array, or if the buckets are not one for each number, the object of 2021.
+    /// The form of `/colibri/stats`: an array if there is a bucket for each number, otherwise the object of 2021.
     fn as_in_stats(&self) -> String {
         if self.bounds.iter().copied().eq(0..LAST_SIZE) {
             return format!("{:?}", self.counts);
@@ -111,7 +111,7 @@ impl Distribution {
     }
 }
 
-/// Since when the simulated bridge has been running: Monday, 2 November 2026, in seconds since 1970.
+/// When the simulated bridge started: Monday, 2 November 2026, in seconds since 1970.
 const STARTED: u32 = 1_793_577_600;
 
 /// How many endpoints there are at each hour of a working day, in UTC.
@@ -123,10 +123,10 @@ const WEEK: [f64; 7] = [0.95, 1.0, 1.0, 0.97, 0.85, 0.35, 0.3];
 /// The sizes of conferences, one after the other until all endpoints have one.
 const SIZES: [u32; 13] = [3, 5, 2, 8, 4, 2, 3, 12, 2, 6, 25, 3, 4];
 
-/// The most endpoints that [`DAY`] has, and so a measure of how crowded the bridge is.
+/// The maximum of [`DAY`], against which crowding is measured.
 const CROWD: f64 = 116.0;
 
-/// The size from which on the bridge does not tell conferences apart.
+/// Conferences of this size and larger ones share a bucket.
 const LAST_SIZE: u32 = 21;
 
 /// How many endpoints there are at a whole hour since the start.
@@ -151,13 +151,13 @@ struct Conference {
 /// The simulation at one moment.
 struct Moment {
     now: Duration,
-    /// How long all endpoints together have been there since the start, in hours.
+    /// The time that all endpoints together have been connected since the start, in hours.
     endpoint_hours: f64,
     conferences: Vec<Conference>,
     endpoints: f64,
     /// Endpoints that are connected to another bridge.
     relayed: f64,
-    /// Around 1: everything that is measured goes up and down within minutes.
+    /// A factor around 1, by which measured values vary within minutes.
     unrest: f64,
 }
 
@@ -171,7 +171,7 @@ impl Moment {
         let seconds = now.as_secs_f64();
         let hours = (seconds - f64::from(STARTED)).max(0.0) / 3600.0;
         let (hour, part) = (hours as u64, hours.fract());
-        // Between two hours, the number changes evenly.
+        // Linear between two hours.
         let from = endpoints_at(hour);
         let present = from + (endpoints_at(hour + 1) - from) * part;
         let during = |hours: std::ops::Range<u64>| -> f64 {
@@ -207,17 +207,17 @@ impl Moment {
         }
     }
 
-    /// The number of conferences for which something holds.
-    fn count(&self, holds: impl Fn(&Conference) -> bool) -> f64 {
-        self.sum(|conference| holds(conference).into())
+    /// The number of conferences that match.
+    fn count(&self, matches: impl Fn(&Conference) -> bool) -> f64 {
+        self.sum(|conference| matches(conference).into())
     }
 
-    /// The sum of something over all conferences.
+    /// The sum of a property over all conferences.
     fn sum(&self, of: impl Fn(&Conference) -> u32) -> f64 {
         self.conferences.iter().map(of).sum::<u32>().into()
     }
 
-    /// The conferences by something, as the bridge counts them.
+    /// The distribution of the conferences by a property, as the bridge counts them.
     fn distribution(&self, of: impl Fn(&Conference) -> u32) -> Value {
         let mut counts = vec![0; LAST_SIZE as usize + 1];
         for conference in &self.conferences {
@@ -227,7 +227,7 @@ impl Moment {
         Value::Distribution(Distribution { bounds: (0..LAST_SIZE).collect(), counts, sum })
     }
 
-    /// What has happened since the start, if it happens so often in an hour of an endpoint.
+    /// The number of events since the start, at this rate per endpoint hour.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "far from 2^53 and not negative")]
     fn total(&self, per_hour: f64) -> u64 {
         (self.endpoint_hours * per_hour) as u64
@@ -328,7 +328,7 @@ impl Moment {
     }
 }
 
-/// How often things happen in an hour of an endpoint.
+/// The rates of events, per endpoint hour.
 const PER_ENDPOINT_HOUR: &[(&str, f64)] = &[
     ("total_conferences_created", 0.5),
     ("total_conferences_completed", 0.499),
@@ -392,7 +392,7 @@ const PER_ENDPOINT_HOUR: &[(&str, f64)] = &[
     ("colibri_queue_exceptions_total", 0.0),
 ];
 
-/// The energy scores of discarded audio packets: upper bounds of the buckets, and how many there are in an hour of an endpoint.
+/// The energy scores of discarded audio packets: upper bounds of the buckets, and packets per endpoint hour.
 const ENERGY: [(u32, f64); 17] = [
     (0, 40.0),
     (7, 310.0),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::report::{Number, Value};
 
-/// The largest number of buckets of a distribution. Those of bridges have 22.
+/// The largest number of buckets of a distribution. Those of bridges have up to 22.
 pub const MAX_BUCKETS: usize = 1024;
 
 /// How many observations there are in each bucket.
@@ -30,11 +30,11 @@ impl Distribution {
     }
 
     /// An array whose element *i* counts the things of size *i*, the last one those of that size or more: the conference sizes
-    /// in `/colibri/stats`. The sum takes the last element at its smallest.
+    /// in `/colibri/stats`. The sum counts the last element at its smallest size.
     fn from_sizes(elements: &[Value]) -> Option<Self> {
         let counts: Option<Vec<_>> = elements.iter().map(|element| element.number()?.as_count()).collect();
         let counts = counts?;
-        // An empty array is what a bridge sends before its first report: no distribution, rather than one of zeros.
+        // A bridge sends an empty array before its first report. That is an absent distribution, not one of zeros.
         let last = counts.len().checked_sub(1)?;
         let sum = (0..).zip(&counts).try_fold(0u64, |sum, (size, count)| sum.checked_add(count.checked_mul(size)?))?;
         let bounds = (0u32..).map(f64::from).take(last).chain([f64::INFINITY]);
@@ -64,8 +64,8 @@ impl Distribution {
 
     /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
     /// are not cumulative: the one nested object in `/colibri/stats`, of 2021. The percentiles, the average and the maximum are
-    /// derived and dropped. The count is the sum of the buckets: the bridge writes its own `total_count` at another moment, and
-    /// OpenMetrics wants the two to be equal.
+    /// derived and dropped. The count is the sum of the buckets: the bridge updates its own `total_count` at another moment, and
+    /// OpenMetrics requires that the two are equal.
     fn from_ranges(value: &Value) -> Option<Self> {
         let object = members(value, |key| matches!(key, "total_value" | "buckets"))?;
         let ranges = members(object.get("buckets")?, |key| key.starts_with("<= ") || key.starts_with("> "))?;
@@ -81,7 +81,7 @@ impl Distribution {
         Self::new(buckets, object.get("total_value")?.number()?)
     }
 
-    /// Checks what both formats demand of a distribution.
+    /// Checks what both formats require of a distribution.
     fn new(buckets: Vec<(f64, u64)>, sum: Number) -> Option<Self> {
         let ascending = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let complete = buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
@@ -109,7 +109,7 @@ impl Distribution {
         self.sum
     }
 
-    /// The number of things of each size from 0 on, the last one of that size or more. `None` if a bucket holds several sizes.
+    /// The number of things of each size from 0 on, the last one of that size or more. `None` if a bucket covers several sizes.
     #[must_use]
     pub fn by_size(&self) -> Option<impl Iterator<Item = (usize, u64)>> {
         let is_size =
@@ -123,7 +123,7 @@ impl Distribution {
 fn members<'a>(value: &Value<'a>, wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<Cow<'a, str>, Value<'a>>> {
     let mut members = BTreeMap::new();
     value.members(|key, value| {
-        // One more shows that there are too many; two are not buckets.
+        // Two members are not buckets. One above the limit shows that there are too many.
         if wanted(&key) && members.len() <= MAX_BUCKETS + 2 {
             members.insert(key, value);
         }

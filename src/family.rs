@@ -1,7 +1,7 @@
-//! From a report to metric families: what is exposed, under which name, as what, and what is left over.
+//! From a report to metric families: what is exposed, under which name and type, and what is left over.
 //!
-//! A pure function of the report, the catalogue and the naming. It knows nothing of bytes: neither how they were fetched nor
-//! how they will be written.
+//! A pure function of the report, the catalogue and the naming. It knows neither how the report was fetched nor how the families
+//! are written.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,18 +12,18 @@ use crate::error::ScrapeError;
 use crate::report::{self, Number, Value};
 use crate::unknown;
 
-/// How metrics are called.
+/// How metrics are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// Those of the catalogue: base units, counters end in `_total`.
+    /// As in the catalogue: base units, counters end in `_total`.
     Standard,
-    /// `jitsi_<key>` with the bridge's own value, as the exporters before this one print them.
+    /// `jitsi_<key>` with the bridge's own value, as the older exporters have it.
     Legacy,
 }
 
 /// The samples of one name, with what is known about them.
 ///
-/// Kept small, as a hundred of them are made in a scrape: a statistic of the catalogue costs a pointer to its row.
+/// Kept small, because a scrape makes about a hundred: a statistic of the catalogue refers to its row.
 #[derive(Debug)]
 pub struct Family {
     about: About,
@@ -34,7 +34,7 @@ pub struct Family {
 #[derive(Debug)]
 enum About {
     Known(&'static Descriptor),
-    /// The name and behind it, from this byte on, the help text.
+    /// The name and the help text, which begins at this byte.
     Unknown(Box<str>, usize),
 }
 
@@ -45,13 +45,13 @@ pub enum Metric {
     Gauge(Number),
     /// A number that only grows: never negative, never NaN.
     Counter(Number),
-    /// A number of which nothing is known.
+    /// A number of unknown type.
     Unknown(Number),
     /// A gauge for each value of one label.
     Labelled(&'static str, Vec<(Cow<'static, str>, Number)>),
     /// A gauge of 1 with these labels.
     State(Vec<(&'static str, String)>),
-    /// Names and values that go as labels of a constant 1.
+    /// The labels of an info metric.
     Info(Vec<(&'static str, String)>),
     /// A distribution of what exists now.
     Sizes(Box<Distribution>),
@@ -66,8 +66,7 @@ impl Family {
         Self { about: About::Known(descriptor), metric }
     }
 
-    /// A number under a key that the catalogue does not have: a text that begins with a name of this length, behind which is the
-    /// help.
+    /// A number under a key that the catalogue does not have. `text` is the name, which has `name` bytes, and the help after it.
     #[must_use]
     pub fn unknown(text: String, name: usize, number: Number) -> Self {
         Self { about: About::Unknown(text.into_boxed_str(), name), metric: Metric::Unknown(number) }
@@ -121,7 +120,7 @@ impl Family {
             Kind::Counter => Metric::Counter(number(value).filter(|number| number.as_f64() >= 0.0)?),
             Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
             Kind::Timestamp if names == Naming::Standard => Metric::Gauge(unix_seconds(value.time()?)?),
-            // Older exporters expose every number untouched, and nothing else.
+            // Older exporters expose it only if it is a number.
             Kind::Timestamp => match value {
                 Value::Number(number) => Metric::Gauge(*number),
                 _ => return None,
@@ -139,29 +138,29 @@ impl Family {
     }
 }
 
-/// What a report gives.
+/// The families of a report.
 #[derive(Debug, Default)]
 pub struct Families {
-    /// The families, in the order of the catalogue; behind them unknown statistics, by name. So the order does not depend on that
-    /// of the bridge's hash table.
+    /// Those of the catalogue, in its order, then unknown statistics by name: the order does not depend on the bridge's hash
+    /// table.
     pub list: Vec<Family>,
-    /// How many values of the report are in none of them.
+    /// How many values of the report are not in any of them.
     pub unexposed: u64,
-    /// Whether the report has a statistic that some bridge ever sent, with whatever value. Without one it is something else:
-    /// a string that goes into a label does not count, because `/about/version` has a `version` too.
+    /// Whether the report has a statistic of a bridge, readable or not. Labels of the info metric do not count: `/about/version`
+    /// has a `version` too.
     pub is_of_bridge: bool,
     /// Whether it is the report of Jicofo, which shares `conferences` and others with the bridge.
     pub is_of_jicofo: bool,
 }
 
-/// Keys that Jicofo has in `/stats` and in its own `/metrics`, in every release, and a bridge never. Whole keys, because a later
-/// bridge may send one that begins alike.
+/// Keys that every release of Jicofo sends in `/stats` or `/metrics`, and that no bridge sends. Whole keys, because a later bridge
+/// may send one with the same beginning.
 const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_count"];
 
-/// Makes families of a response.
+/// Reads a response into families.
 ///
-/// Of several statistics that end in one name the first wins, and the metrics about the scrape win over all. Of the two keys of
-/// a statistic, that of `/colibri/stats` wins.
+/// If several statistics have one name, the first wins, and the metrics about the scrape win over all. Of the two keys of a
+/// statistic, that of `/colibri/stats` wins.
 ///
 /// # Errors
 ///
@@ -172,7 +171,7 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     let mut is_of_jicofo = false;
     report::read(body, |key, value| {
         if let Some(number) = KEYS.number(&key) {
-            // Of a key that comes twice the last value counts.
+            // If a key comes twice, the last value counts.
             known[number] = Known { value: Some(value), exposed: false };
         } else {
             is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
@@ -187,7 +186,7 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
         for &(source, number) in sources {
             let Known { value: Some(value), exposed } = &mut known[number] else { continue };
             is_of_bridge |= row.kind != Kind::Info;
-            // A statistic that has become several is one that this release does not know.
+            // The members of a statistic that has become an object are unknown statistics.
             if is_several(row, value) && !*exposed {
                 unknown.push(source.key.into(), *value);
                 *exposed = true;
@@ -199,7 +198,7 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
             }
             match (Family::known(row, source, value, names), families.last_mut()) {
                 (None, _) => continue,
-                // Two rows of one name: labels of one info metric, or one statistic under two keys, of which the first wins.
+                // Rows that share a name are labels of one info metric, or one statistic under two keys; then the first wins.
                 (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
                     (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
                     _ => continue,
@@ -223,7 +222,7 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     Ok(Families { list: families, unexposed, is_of_bridge, is_of_jicofo })
 }
 
-/// Room for the families of a current bridge, and for those about the scrape, which come in front.
+/// Room for the families of a current bridge, and for those about the scrape, which are inserted before them.
 const ROOM: usize = 120;
 
 /// The value of a key of the catalogue.
@@ -239,7 +238,7 @@ fn is_several(row: &Row, value: &Value) -> bool {
     !matches!(row.kind, Kind::Sizes | Kind::Histogram) && matches!(value, Value::Object(_))
 }
 
-/// A number of the bridge in another unit, or in the base unit. Integers stay integers where the result is one. `None` if the
+/// A number of the bridge in another unit, or in the base unit. Integers stay integers if the result is one. `None` if the
 /// result is beyond the range of a float.
 fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     let ((times, over), (over_again, times_again)) = (from.ratio(), to.map_or((1, 1), Unit::ratio));
@@ -257,7 +256,7 @@ fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     (!overflowed).then_some(converted)
 }
 
-/// The text of an info label. A number is taken as it reads: a release is a number in a string.
+/// The text of an info label. A number is accepted as well: a release is one, in a string.
 fn label_value(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => Some(number.to_string()),

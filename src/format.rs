@@ -81,13 +81,13 @@ impl<'a> MediaRange<'a> {
         }
     }
 
-    /// What is compared to find the most specific range.
+    /// The most specific range has the largest.
     fn specificity(&self) -> (bool, bool, bool) {
         (self.kind != "*", self.subtype != "*", self.version.is_some())
     }
 }
 
-/// A q-value in thousandths; `None` for what is none, which makes its media range void.
+/// Reads a q-value, in thousandths. `None` if it is not one; its media range is then ignored.
 fn weight(text: &str) -> Option<u16> {
     let weight: f64 = text.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]

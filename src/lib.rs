@@ -1,5 +1,5 @@
-//! A Prometheus exporter for the Jitsi Videobridge: each GET of `/metrics` makes one GET of the bridge's `/colibri/stats` and
-//! renders it. Nothing polls in the background, nothing is remembered between scrapes.
+//! A Prometheus exporter for the Jitsi Videobridge: each GET of `/metrics` makes one GET of the bridge's statistics and
+//! renders them. It does not poll, and remembers nothing between scrapes.
 //!
 //! This is a program. Its modules are public for `main`, tests, benchmarks and fuzzing only; they have no stable interface, and
 //! docs.rs shows only those that `main` uses.
@@ -15,7 +15,7 @@
 //!    │  Request, Response
 //!  exporter                     routes, permits, the budget of a scrape
 //!    │  budget, names, format
-//!  scrape                       the story of one scrape, top to bottom:
+//!  scrape                       one scrape, top to bottom:
 //!    ├── bridge                   bytes    = bridge.fetch(budget)          one blocking GET (ureq)
 //!    ├── family                   families = family::read(bytes, names)    what is exposed, under which name
 //!    │    ├── report                JSON -> values (serde_json, humantime)
@@ -29,13 +29,13 @@
 //! |---|---|
 //! | a statistic | a row in [`catalogue`] |
 //! | an option | a row of [`cli::OPTIONS`] and a field of [`cli::Config`] |
-//! | a way to fail | a line in the table of [`error`]: reason, cause, remedy |
+//! | a way to fail | a row in the table of [`error`]: reason, cause, remedy; and where it occurs |
 //! | a page | a route in [`exporter`] |
 //! | a key of the web configuration | `web_config::file`, and where it takes effect |
 //!
-//! Between fetch and text everything is a pure function of values. Beside the map are [`error`], why a scrape failed; [`log`], one
-//! line at a time to standard error; and [`demo`], the bridge that `--demo` brings. Each third-party package is used by one module,
-//! which is named in brackets above (tokio by `http`, `web_config` and `main`); `make lint` checks that.
+//! Everything between fetch and text is a pure function. Not on the map are [`error`], why a scrape failed; [`log`], one line at a
+//! time to standard error; and [`demo`], the simulated bridge of `--demo`. Each third-party package is used by one module, as the
+//! brackets above say (tokio by `http`, `web_config` and `main`); `make lint` checks that.
 
 pub mod bridge;
 #[cfg_attr(docsrs, doc(hidden))]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
-/// Writes one line, also if a quoted argument contains a line break. Write errors are ignored:
+/// Writes one line: control characters, such as a line break in a quoted argument, become spaces. Write errors are ignored:
 /// `eprintln` would panic on a closed standard error.
 pub fn line(text: fmt::Arguments) {
     let line = text.to_string().replace(char::is_control, " ");

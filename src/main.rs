@@ -106,7 +106,7 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let names = chosen.as_deref().unwrap_or("standard");
     log::line(format_args!("{VERSION} listens on {urls}, bridge {}, names {names}", running.url));
     if !config.ignored.is_empty() {
-        log::line(format_args!("{} has no effect: each scrape asks the bridge", config.ignored.join(" ")));
+        log::line(format_args!("no effect: {} (each scrape asks the bridge)", config.ignored.join(", ")));
     }
 
     let exporter = Arc::clone(&running.exporter);

@@ -1,8 +1,8 @@
 //! Metric families as text, in either format.
 //!
-//! prometheus-client writes OpenMetrics. The type given to its `encode_descriptor` only chooses the word behind `# TYPE`, and
-//! the method called only the suffix, so it writes text 0.0.4 just as well. What it does not have is written here, behind
-//! everything else: a distribution as it is now (`gaugehistogram`), and in 0.0.4 the word `untyped` and infinite values.
+//! prometheus-client writes OpenMetrics. It can write text 0.0.4 as well, because the type given to `encode_descriptor` only sets
+//! the word after `# TYPE`, and the method called on the result only sets the suffix. What it cannot write is written here, after
+//! all other families: gauge histograms, and in 0.0.4 the type `untyped` and infinite values.
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
@@ -24,9 +24,9 @@ use crate::report::Number;
 ///
 /// # Errors
 ///
-/// None in practice: a `Text` takes everything that is written to it.
+/// Never in practice: writing to a `Text` does not fail.
 pub fn render(mut families: Vec<Family>, format: Format) -> Result<String, fmt::Error> {
-    // HELP and TYPE are most of it: a name stands there three times. Numbers are short, and distributions are few.
+    // HELP, TYPE, UNIT and one sample, each with the name. Numbers are short, and distributions are few.
     let bytes = families.iter().map(|family| 4 * family.name().len() + family.help().len() + 40).sum();
     let mut text = Text::with_capacity(bytes);
     let written_here: Vec<_> = families.extract_if(.., |family| is_written_here(family, format)).collect();
@@ -42,7 +42,7 @@ pub fn render(mut families: Vec<Family>, format: Format) -> Result<String, fmt::
     text.into_string()
 }
 
-/// The families that prometheus-client can write. A registry owns what it encodes, and is cheap.
+/// The families that prometheus-client can write. A registry owns what it encodes, so each scrape has its own, which is cheap.
 #[derive(Debug)]
 struct Families {
     families: Vec<Family>,
@@ -55,13 +55,13 @@ impl Collector for Families {
     }
 }
 
-/// A text that grows by short pieces.
+/// A text that is written in short pieces.
 ///
-/// prometheus-client writes some fifteen hundred pieces of a few bytes for a report. A `String` calls `memcpy` for each of them,
-/// which took a quarter of the time of a scrape with the C library of the static builds. Pieces of a fixed size are copied
-/// without a call.
+/// prometheus-client writes about 1,500 pieces of a few bytes for a report. A `String` calls `memcpy` for each of them, which took
+/// a quarter of the time of a scrape with musl, the C library of the static builds. Pieces of a fixed size are copied without a
+/// call.
 struct Text {
-    /// Zeros behind `length`.
+    /// Zeros after `length`.
     bytes: Vec<u8>,
     length: usize,
 }
@@ -93,7 +93,8 @@ impl Write for Text {
 }
 
 impl Text {
-    /// A piece that is not short, or for which there is no room. Kept out of `write_str`, which needs no stack without it.
+    /// Writes a piece that is not short, or for which there is no room. A separate function, because `write_str` needs no stack
+    /// frame without it.
     #[cold]
     #[inline(never)]
     fn write_long(&mut self, piece: &[u8]) {
@@ -109,8 +110,8 @@ impl Text {
 /// The length up to which pieces are copied without a call.
 const SHORT: usize = 128;
 
-/// Copies bytes to a place of the same length: their beginning and their end, which may overlap. (A loop would be compiled into
-/// the very call that is to be avoided.)
+/// Copies bytes to a slice of the same length, as a head and a tail that may overlap. (A loop would be compiled into a call of
+/// `memcpy`.)
 fn copy_short(to: &mut [u8], from: &[u8]) {
     fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
         if let (Some(to), Some(from)) = (to.first_chunk_mut::<SIZE>(), from.first_chunk::<SIZE>()) {
@@ -138,7 +139,7 @@ fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> f
         OpenMetrics => (family.stem(), family.unit().map(unit)),
         Text => (family.name(), None),
     };
-    // In OpenMetrics the name of a counter must end so. Legacy names do not, and those counters are of unknown type there.
+    // OpenMetrics requires this suffix of counters. Legacy counters without it are of unknown type there.
     let total = family.name().ends_with("_total");
     let kind = match (&family.metric, format) {
         (Metric::Gauge(_) | Metric::Labelled(..) | Metric::State(_), _) | (Metric::Info(_), Text) => MetricType::Gauge,
@@ -166,7 +167,7 @@ fn encode(encoder: &mut DescriptorEncoder, family: &Family, format: Format) -> f
     }
 }
 
-/// The encoder wants a unit of its own type, which it cannot make from a borrowed text.
+/// A unit in the type of prometheus-client, which owns its text.
 fn unit(name: &'static str) -> &'static Unit {
     static RATES: LazyLock<[Unit; 2]> =
         LazyLock::new(|| ["bytes_per_second", "packets_per_second"].map(|unit| Unit::Other(unit.to_owned())));
@@ -178,7 +179,7 @@ fn unit(name: &'static str) -> &'static Unit {
     }
 }
 
-/// What prometheus-client cannot write.
+/// Whether prometheus-client cannot write a family.
 fn is_written_here(family: &Family, format: Format) -> bool {
     match family.metric {
         Metric::Sizes(_) => true,
@@ -205,8 +206,8 @@ fn write_here(text: &mut Text, family: &Family, format: Format) -> fmt::Result {
     }
 }
 
-/// A distribution as it is now. In 0.0.4, which has no such type, what the official Python client writes for one: a histogram
-/// of the buckets, and two gauges.
+/// Writes a gauge histogram. 0.0.4 has no such type: there it becomes a histogram of the buckets and two gauges, as the official
+/// Python client writes it.
 fn write_sizes(text: &mut Text, family: &Family, sizes: &Distribution, format: Format) -> fmt::Result {
     let (name, help) = (family.name(), family.help());
     write_head(text, name, help, if format == Format::OpenMetrics { "gaugehistogram" } else { "histogram" })?;
@@ -243,7 +244,7 @@ impl EncodeGaugeValue for Number {
     }
 }
 
-/// A counter is never negative: [`Metric::Counter`] says so.
+/// [`Metric::Counter`] is never negative.
 impl EncodeCounterValue for Number {
     fn encode(&self, encoder: &mut CounterValueEncoder) -> fmt::Result {
         match *self {

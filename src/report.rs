@@ -1,9 +1,9 @@
-//! The bridge's response, read: JSON in, typed values out.
+//! Reads the bridge's response: JSON in, typed values out.
 //!
-//! This module knows JSON and the ways in which bridges of twelve years wrote numbers, and nothing of metrics. It reads in one
-//! pass and keeps no tree: members are handed out one by one, and a value borrows its text from the response and is parsed only
-//! when it is used. So a number out of range, a string with half a surrogate pair or a thousand nested brackets cost that one
-//! value and not the report, and what is kept of a hostile report is up to the caller.
+//! This module knows JSON and how bridges have written numbers since 2014, and nothing of metrics. It reads in one pass and builds
+//! no tree: it passes members to the caller one by one, and a value borrows its text from the response and is parsed only when it
+//! is used. So a number out of range, half a surrogate pair or a thousand nested brackets cost one value and not the report, and
+//! the caller decides how much of a hostile report is kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -46,22 +46,22 @@ impl Number {
             "-Infinity" => return Some(Self::Float(f64::NEG_INFINITY)),
             _ => {}
         }
-        // What `parse` reads besides numbers are words ("inf", "nan") and a plus sign in front; all of a number's own
-        // letters are the e of its exponent.
+        // `parse` also reads words ("inf", "nan") and a leading plus sign. The only letter in a number is the e of its
+        // exponent.
         let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b',' | b'e' | b'E');
         if !text.bytes().all(numeric) || text.starts_with('+') {
             return None;
         }
         match text.split_once(',') {
             None => Self::parse(text),
-            // Of two separators, in whatever order, one is left, and two points are no number.
+            // If there is a second separator, the result does not parse.
             Some((whole, fraction)) => Self::parse(&format!("{whole}.{fraction}")),
         }
     }
 
     /// The nearest float.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "what needs the digits does not ask for a float")]
+    #[expect(clippy::cast_precision_loss, reason = "callers that need every digit do not use floats")]
     pub fn as_f64(self) -> f64 {
         match self {
             Self::Unsigned(number) => number as f64,
@@ -108,7 +108,7 @@ pub enum Value<'a> {
     Array(&'a str),
     /// An object, unread.
     Object(&'a str),
-    /// `null`, or a number beyond the range of a float: nothing that has a value.
+    /// `null`, or a number beyond the range of a float.
     Nothing,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value as a truth: itself, 0 or 1, or the same in a string.
+    /// The value as a boolean: itself, 0 or 1, or one of these in a string.
     #[must_use]
     pub fn boolean(&self) -> Option<bool> {
         match self {
@@ -167,12 +167,12 @@ impl<'a> Value<'a> {
         humantime::parse_rfc3339_weak(&self.string()?).ok()
     }
 
-    /// The elements of an array. A string that holds an array counts as that array. `None` if there are more than `limit`.
+    /// The elements of an array. A string that contains an array counts as that array. `None` if there are more than `limit`.
     #[must_use]
     pub fn elements(&self, limit: usize) -> Option<Vec<Value<'a>>> {
         let array = match *self {
             Self::Array(text) => text,
-            // A text with escapes is an owned copy and cannot be borrowed from, but an array of numbers has none.
+            // A string with escapes is an owned copy, which cannot be borrowed from. An array of numbers has none.
             Self::Text(_) => match self.string()? {
                 Cow::Borrowed(text) => text,
                 Cow::Owned(_) => return None,
@@ -182,8 +182,8 @@ impl<'a> Value<'a> {
         serde_json::Deserializer::from_str(array).deserialize_seq(Elements { limit }).ok()
     }
 
-    /// Calls `member` with each key and value of an object, in the order of the document. A key may come twice; then the last
-    /// value counts, which is the rule of JSON readers. `None` if the value is not an object.
+    /// Calls `member` with each key and value of an object, in the order of the document. If a key comes twice, it is
+    /// called twice, and the last value counts. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
         serde_json::Deserializer::from_str(text).deserialize_map(Members::of(text, member)).ok().map(|_| ())
@@ -197,7 +197,7 @@ pub fn date_time(time: SystemTime) -> String {
 }
 
 /// Reads the bridge's response, an object or (2.0-35 to 2.0-42) an array of exactly one, and calls `member` as
-/// [`Value::members`] does. Whatever it was called with is void if there is an error in the end.
+/// [`Value::members`] does. If the result is an error, the members do not count.
 ///
 /// # Errors
 ///
@@ -231,9 +231,9 @@ fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
     }
 }
 
-/// What stands at the top of a document.
+/// What a document is.
 enum Content {
-    /// An object with so many members.
+    /// An object with this number of members.
     Members(usize),
     /// Something else.
     Other(&'static str),
@@ -293,10 +293,10 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
     }
 }
 
-/// Reads an object; gives the number of its members.
+/// Reads an object and counts its members.
 struct Members<F> {
     member: F,
-    /// Whether a key can have escapes. Looking once into all of the text is cheaper than looking into each key.
+    /// Whether a key can have escapes. Searching the text once is cheaper than searching each key.
     has_escapes: bool,
 }
 
@@ -305,7 +305,7 @@ impl<F> Members<F> {
         Self { member, has_escapes: memchr::memchr(b'\\', text.as_bytes()).is_some() }
     }
 
-    /// A key with escapes is taken as it is written, because half a surrogate pair is an error to a reader of text.
+    /// A key with escapes is taken as it is written, because half a surrogate pair is an error when read as text.
     fn next_key<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
         if self.has_escapes {
             Ok(map.next_key::<&RawValue>()?.map(|key| text_of_key(key.get())))
@@ -332,7 +332,7 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Members<F> {
     }
 }
 
-/// Reads an array of at most so many elements.
+/// Reads an array of at most this number of elements.
 struct Elements {
     limit: usize,
 }
@@ -359,7 +359,7 @@ impl<'de> Visitor<'de> for Elements {
 /// A key, borrowed unless it has escapes.
 fn text_of_key(quoted: &str) -> Cow<'_, str> {
     if quoted.contains('\\') {
-        // As bytes, because half a surrogate pair (`"\ud800"`) is an error to a reader of text.
+        // As bytes, because half a surrogate pair (`"\ud800"`) is an error when read as text.
         let bytes = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes);
         return Cow::Owned(bytes.map(|bytes| readable(&bytes)).unwrap_or_default());
     }
@@ -386,7 +386,7 @@ impl Visitor<'_> for Bytes {
 }
 
 /// Like `from_utf8_lossy`, but every invalid byte maps to its own private-use character: two keys that differ there stay two keys,
-/// and no name can hold such a character.
+/// and such a character cannot be part of a name.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! One scrape, from budget to text: the story from top to bottom.
+//! One scrape, from the time budget to the text.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ pub fn scrape(bridge: &Bridge, budget: Duration, names: Naming, format: Format) 
     expose(body, || start.elapsed(), names, format)
 }
 
-/// Exposes the result of a fetch. `elapsed` is asked for the duration of the scrape after the report has been read; otherwise
-/// this is a pure function.
+/// Exposes the result of a fetch. `elapsed` is called for the duration after the report has been read; otherwise this function
+/// is pure.
 #[must_use]
 pub fn expose(
     body: Result<impl AsRef<[u8]>, ScrapeError>,
@@ -36,7 +36,7 @@ pub fn expose(
     names: Naming,
     format: Format,
 ) -> Scrape {
-    // The body is not needed any more when the text is written: both of a hostile report together are more than a sidecar has.
+    // The body is dropped before the text is written: both of a hostile report together are more memory than a sidecar has.
     let families = body.and_then(|body| family::read(body.as_ref(), names)).and_then(of_a_bridge);
     let duration = Number::Float(elapsed().as_secs_f64());
     let (Families { list: mut families, unexposed, .. }, error) = match families {
@@ -55,7 +55,7 @@ pub fn expose(
     ];
     families.splice(0..0, of_scrape.into_iter().flatten());
 
-    // Writing to a String cannot fail. If it did, no response would be better than half of one.
+    // Writing to memory cannot fail. If it did, an empty response would be better than half of one.
     Scrape { text: render(families, format).unwrap_or_default(), error }
 }
 

@@ -1,7 +1,7 @@
 //! The statistics of a report that the catalogue does not have: a bridge newer than the exporter loses nothing.
 //!
-//! Numbers and booleans are exposed under a name made of the key. What the report may make of that is bounded: no limit is near
-//! what a bridge sends, and all of them together bound the memory and the answer of a hostile report.
+//! Numbers and booleans are exposed under a name made of the key. The limits together bound the memory and the response that a
+//! hostile report costs; none of them is near what a bridge sends.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,22 @@ use crate::catalogue;
 use crate::family::{Family, Metric};
 use crate::report::{Number, Value};
 
-/// The longest key, in bytes and with those of the objects around it, under which an unknown statistic is exposed. The longest
-/// of a bridge has 53. A key stands in an answer four times, and that of an object once more for each of its members: without
-/// a limit the largest report would become an answer of gigabytes.
+/// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge has 52. A key
+/// appears four times in a response, and that of an object again for each of its members: without a limit, the largest report
+/// would become a response of gigabytes.
 pub const MAX_KEY: usize = 200;
 
 /// The largest number of unknown statistics that are exposed: ten times what a bridge has in all.
 pub const MAX_UNKNOWN: usize = 1024;
 
-/// The largest number of bytes that the keys of all unknown statistics have together, with those of the objects around them: ten
-/// times what a bridge has in all. A small report of many members under a long key would become a hundred times as large
-/// otherwise.
+/// The length of the keys of all unknown statistics together, in bytes, with the keys of the objects around them: ten times what a
+/// bridge has in all. Without a limit, a small report of many members under a long key would become a hundred times as large.
 pub const MAX_KEYS: usize = 32 * 1024;
 
-/// The largest number of objects in objects that are looked into. No bridge ever went beyond two.
+/// How deep nested objects are read. No bridge ever went beyond two.
 pub const MAX_NESTING: usize = 16;
 
-/// Members of one object, of which each key counts once.
+/// The members of one object. A key that comes twice counts once.
 #[derive(Debug, Default)]
 pub struct Members<'a> {
     members: Vec<(Cow<'a, str>, Value<'a>)>,
@@ -34,11 +33,11 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// The largest number of members that are held. When it is reached, there is room again for as many as are exposed; so the
-    /// work for a member does not grow with their number.
+    /// The largest number of members that are kept. When it is reached, half of them are dropped, so the work for each member does
+    /// not grow with their number.
     const ROOM: usize = 2 * MAX_UNKNOWN;
 
-    /// Adds a member. Of a key that comes twice, the last value counts.
+    /// Adds a member. If a key comes twice, the last value counts.
     pub fn push(&mut self, key: Cow<'a, str>, value: Value<'a>) {
         if self.members.len() == Self::ROOM {
             self.tidy();
@@ -62,8 +61,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Exposes unknown statistics beside the families of known ones: adds theirs, by name, and gives the number of values that are
-/// in none. Of several that end in one name the first wins.
+/// Adds families for unknown statistics, by name, and returns the number of values that are not in any. If several statistics have
+/// one name, the first wins.
 pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
     let mut unknown = Unknown { families: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
     unknown.add_all("", members, MAX_NESTING);
@@ -86,12 +85,12 @@ pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
     unexposed
 }
 
-/// An object that has not been looked into yet.
+/// An object that has not been read yet.
 struct Object<'a> {
-    /// What stands before the names of its members.
+    /// The beginning of its members' names.
     path: String,
     value: Value<'a>,
-    /// How deep one may still go.
+    /// How many more levels may be read.
     nesting: usize,
 }
 
@@ -103,13 +102,13 @@ struct Unknown<'a> {
 }
 
 impl<'a> Unknown<'a> {
-    /// Adds the members of an object; `before` stands before their names.
-    fn add_all(&mut self, before: &str, mut members: Members<'a>, nesting: usize) {
+    /// Adds the members of an object, whose names begin with `prefix`.
+    fn add_all(&mut self, prefix: &str, mut members: Members<'a>, nesting: usize) {
         members.tidy();
         self.unexposed += members.dropped;
-        let mut path = before.to_owned();
+        let mut path = prefix.to_owned();
         for (key, value) in members.members {
-            path.truncate(before.len());
+            path.truncate(prefix.len());
             path.push_str(&key);
             if !self.add(&path, value, nesting) {
                 self.unexposed += 1;
@@ -143,8 +142,8 @@ const HELP: &str = "Statistic unknown to this release of the exporter (";
 
 /// The name and the help text of a key in one string, and the length of the name.
 ///
-/// The name is `jitsi_` and the key, every character that a name may not have replaced. (A colon is allowed to recording rules
-/// only.) In the help text, what would need escaping is replaced.
+/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.) In the
+/// help text, `_` replaces what would need escaping.
 fn name_and_help(path: &str) -> (String, usize) {
     let mut text = String::with_capacity("jitsi_".len() + HELP.len() + 2 * path.len() + ").".len());
     text.push_str("jitsi_");
@@ -164,10 +163,10 @@ fn name_and_help(path: &str) -> (String, usize) {
     (text, name)
 }
 
-/// Removes the families, which are in the order of their names, that have a name of other families in one format or the other: a
-/// parser would see one sample twice, or a sample in the wrong family.
+/// Removes from `found`, which is sorted by name, the families with a name that belongs to another family in either format: a parser
+/// would see one sample twice, or a sample in the wrong family.
 fn remove_reserved(found: &mut Vec<Family>, families: &[Family]) {
-    // The metrics about the scrape are there in any case.
+    // The metrics about the scrape are always present.
     let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
         Some(base) => (base, &["", "_info"][..]),
         None => (own.name, &[""][..]),
@@ -185,7 +184,7 @@ fn remove_reserved(found: &mut Vec<Family>, families: &[Family]) {
     }
 }
 
-/// The names that belong to a family in one format or the other: a base and the suffixes that samples may have.
+/// The names that belong to a family in either format: a base, and the suffixes that samples may have.
 fn names(family: &Family) -> (&str, &'static [&'static str]) {
     let name = family.name();
     match family.metric {
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_a_bounded_number_of_members() {
+    fn keeps_a_bounded_number_of_members() {
         let mut members = Members::default();
         for number in 0..100_000u64 {
             members.push(Cow::Owned((number % 60_000).to_string()), Value::Number(Number::Unsigned(number)));

@@ -1,9 +1,9 @@
 # Made from the table of options by `make generate`.
 complete -c jitsiexporter -f
-complete -c jitsiexporter -l url -x -d 'bridge to export, http or https; the path defaults to /colibri/stats; user:password@ is basic auth'
+complete -c jitsiexporter -l url -x -d 'URL of the bridge, http or https; the path defaults to /colibri/stats; user:password@ is basic auth'
 complete -c jitsiexporter -l listen-address -x -d 'address to listen on; :9700 is every interface, port 0 picks a free port'
 complete -c jitsiexporter -l timeout -x -d 'scrape timeout, such as 5s, 500ms or 1m; a number alone is seconds'
-complete -c jitsiexporter -l max-scrapes -x -d 'limit of concurrent scrapes; one more is answered 503'
+complete -c jitsiexporter -l max-scrapes -x -d 'limit of concurrent scrapes; above it the response is 503'
 complete -c jitsiexporter -l ca-file -r -F -d 'PEM certificates to trust besides the public ones, for a bridge behind an internal CA'
 complete -c jitsiexporter -l web-config-file -r -F -d 'TLS, client certificates and passwords for the listener, in the format of Prometheus exporters'
 complete -c jitsiexporter -l legacy-names -d 'use the names and units of the older exporters: jitsi_<key>, as the bridge sends it'
