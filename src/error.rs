@@ -1,6 +1,6 @@
 //! Why a scrape failed: the reason, what happened, and what to do about it.
 //!
-//! All causes are in one table. The log, `jitsi_scrape_error`, the README and the runbook take their words from it.
+//! All causes are in one table. The log, `jitsi_scrape_error` and the tables in the documents take their words from it.
 
 use std::fmt;
 

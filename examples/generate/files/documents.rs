@@ -69,8 +69,14 @@ fn own() -> String {
             "jitsi_exporter_build_info" => "{version=\"…\", revision=\"…\"}",
             _ => "",
         };
-        let only = if own.name == "jitsi_scrape_error" { " Only there when `jitsi_up` is 0." } else { "" };
-        writeln!(table, "| `{}{label}` | {}{only} |", own.name, own.help).unwrap();
+        let more = if own.name == "jitsi_scrape_error" {
+            let mut reasons: Vec<_> = error::table().map(|row| format!("`{}`", row.reason)).collect();
+            reasons.dedup();
+            format!(" Present only while `jitsi_up` is 0. `reason` is one of {}.", reasons.join(", "))
+        } else {
+            String::new()
+        };
+        writeln!(table, "| `{}{label}` | {}{more} |", own.name, own.help).unwrap();
     }
     table
 }

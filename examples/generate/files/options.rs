@@ -90,7 +90,7 @@ jitsiexporter \- Prometheus exporter for the Jitsi Videobridge
 answers each GET of
 .I /metrics
 with the statistics of a Jitsi Videobridge, fetched for this request, as OpenMetrics or in the Prometheus text format 0.0.4.
-It does not poll, and keeps nothing between two scrapes.
+It does not poll, and remembers nothing between scrapes.
 .PP
 If the bridge is down,
 .B jitsi_up
@@ -112,7 +112,7 @@ Its own
 which is enabled by default and complete since release 2.3\-179 (November 2024), works as well:
 .BR "\-\-url http://localhost:8080/metrics" .
 .PP
-Most options have an environment variable. The command line wins, and an empty variable counts as not set.
+Most options have an environment variable. The command line overrides it, and an empty variable counts as not set.
 A switch is on with
 .BR true ", " 1 ", " yes " or " on ,
 and off with
@@ -139,12 +139,15 @@ Stopped by SIGTERM or SIGINT, or
 found the bridge up.
 .TP
 .B 1
-The address cannot be bound, a file cannot be used, or
+The address cannot be bound, the web configuration cannot be used, or
 .B \-\-once
 found the bridge down.
 .TP
 .B 2
 An option or its value is wrong; standard error names it.
+.TP
+.B 130
+A second signal ended the grace period for requests in flight.
 .SH FILES
 .TP
 .I /etc/default/jitsiexporter
@@ -166,7 +169,7 @@ jitsiexporter \-\-listen\-address :9700
 For the textfile collector of the node exporter:
 .PP
 .EX
-jitsiexporter \-\-once > jitsi.prom.new && mv jitsi.prom.new jitsi.prom
+jitsiexporter \-\-once > jitsi.prom.new; mv jitsi.prom.new jitsi.prom
 .EE
 .SH SEE ALSO
 .BR systemctl (1),
@@ -180,8 +183,8 @@ fn option_file() -> String {
         "# The options of the jitsiexporter service, with their defaults. To change one, remove the # before it, then:\n\
          #   systemctl restart jitsiexporter\n\
          # systemd reads this file as root. If the URL holds a password, protect it: chmod 600.\n\
-         # The service has its own user and no home: files named here must be readable by everyone, and not in /home or /root.\n\
-         # With the Debian package that user is jitsiexporter, and may also get at them as the group of that name.\n",
+         # The service has its own user and cannot see /home and /root. Files named here must be readable by everyone or, if there\n\
+         # is a user jitsiexporter, as with the Debian package, by the group of that name.\n",
     );
     for CliOption { name, value, default, variable, help, .. } in own().filter(|option| !option.variable.is_empty()) {
         let default = if value.is_empty() { "false" } else { default };
