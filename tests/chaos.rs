@@ -324,7 +324,8 @@ fn announced_bodies_do_not_delay_a_scrape() {
                 stream
             })
             .collect();
-        sleep(Duration::from_millis(500));
+        // Longer than a scrape that is refused is tried again.
+        sleep(PATIENCE + Duration::from_millis(500));
         drop(waiting);
     });
     at_rest.again("300 clients that announce a body", &exporter, &bridge);

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::{TcpListener, ToSocketAddrs as _};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -353,19 +353,25 @@ fn address_without_host_is_every_interface() {
     let exporter = Exporter::start(&["--url", &bridge.url(), "--listen-address", ":0"], &[]);
     assert!(exporter.listens_on().ip().is_unspecified());
     let port = exporter.address().port();
-    std::net::TcpStream::connect(("127.0.0.1", port)).expect("v4");
+    TcpStream::connect(("127.0.0.1", port)).expect("v4");
     if TcpListener::bind("[::1]:0").is_ok() {
-        std::net::TcpStream::connect(("::1", port)).expect("v6");
+        TcpStream::connect(("::1", port)).expect("v6");
     }
     assert_eq!(exporter.get("/health").body, "ok");
 }
 
 #[test]
-fn port_alone_listens_on_ipv4_loopback() {
-    // -port implies localhost, which /etc/hosts may list as ::1 first.
-    let exporter = Exporter::start(&["--demo", "-port", "0"], &[]);
-    assert_eq!(exporter.listens_on().ip().to_string(), "127.0.0.1");
-    assert_eq!(exporter.get("/health").body, "ok");
+fn localhost_is_every_address_of_the_name() {
+    // /etc/hosts may list ::1 first. -port implies localhost.
+    for args in [["--listen-address", "localhost:0"], ["-port", "0"]] {
+        let exporter = Exporter::start(&args, &[]);
+        assert_eq!(exporter.listens_on().ip().to_string(), "127.0.0.1", "{args:?}");
+        assert_eq!(exporter.get("/health").body, "ok", "{args:?}");
+        let named = ("localhost", exporter.address().port()).to_socket_addrs().unwrap();
+        for address in named.filter(|address| TcpListener::bind((address.ip(), 0)).is_ok()) {
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("{args:?}: {address}: {error}"));
+        }
+    }
 }
 
 #[test]
