@@ -20,13 +20,13 @@ lint: ## check formatting, clippy, imports and, if they are installed, actionlin
 doc: ## build the documentation of the code, with its map of modules
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
-expositions: ## check golden files and program with promtool, the official Python parser and a second implementation
+expositions: ## check responses with promtool, the official Python parser and a second implementation
 	cargo build
-	python3 tests/tools/expositions.py --binary target/debug/jitsiexporter
+	python3 tests/tools/expositions.py target/debug/jitsiexporter
 
 e2e: ## let a real Prometheus scrape a fleet of exporters
 	cargo build
-	python3 tests/tools/e2e.py --binary target/debug/jitsiexporter
+	python3 tests/tools/e2e.py target/debug/jitsiexporter
 
 web-config: ## compare with node_exporter who gets in with one web configuration
 	cargo build

@@ -1,53 +1,40 @@
 """What an exposition must say about a report: an independent reading, to hold the exporter against.
 
 The rules are written down a second time here, in another language and with another JSON reader. The facts about the statistics
-(keys, kinds, units, names) come from fixtures/catalogue.tsv, which is generated from the exporter's own table and reviewed as a
-file. Given the bytes of a bridge's response, `read` says which samples must be there, in either naming, and what each family is.
+(keys, kinds, units, names, help texts) come from fixtures/catalogue.tsv, which is generated from the exporter's own table and
+reviewed as a file. Given the bytes of a bridge's response, `read` says which samples and which families must be there.
 """
 
 import calendar
+import collections
 import csv
 import dataclasses
 import json
 import math
-import pathlib
 import re
 import time
 
-CATALOGUE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "catalogue.tsv"
+from programs import FIXTURES, ROOT
 
 NAMINGS = ("standard", "legacy")
+FORMATS = ("openmetrics", "text")
 
-# What is done to a value of this unit in standard names, and how a help text must name the unit.
+# What is done to a value of this unit in standard names.
 SCALE = {"Milliseconds": "/1000", "BitsPerSecond": "/8", "KilobitsPerSecond": "x125", "Megabytes": "x1000000"}
-BRIDGE_UNIT = {
-    "Milliseconds": "milliseconds",
-    "BitsPerSecond": "bits per second",
-    "KilobitsPerSecond": "kilobits per second",
-    "Megabytes": "megabytes",
-    "DateTime": "yyyy-MM-dd HH:mm:ss.SSS",
-}
 
-# What no bridge ever sent is exposed up to here, and counted beyond: objects in objects, bytes of an unknown key (with those of
-# the objects around it), unknown keys, elements of an array.
+# The limits for what no bridge ever sent: objects in objects, bytes of an unknown key (with those of the objects around it),
+# unknown keys, elements of an array.
 NESTING = 16
 LONGEST_KEY = 200
 MOST_UNKNOWN = 1024
 MOST_BUCKETS = 1024
 
+DURATION = "jitsi_scrape_duration_seconds"
+VERSION = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(encoding="utf-8"), re.M)[1]
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+
+class Row(collections.namedtuple("Row", "metric kind base_unit stats_key stats_unit native_key native_unit help")):
     """One statistic of the catalogue."""
-
-    metric: str
-    kind: str
-    base_unit: str
-    stats_key: str
-    stats_unit: str
-    native_key: str
-    native_unit: str
-    help: str
 
     @property
     def key(self):
@@ -63,22 +50,10 @@ class Row:
         """The keys with their units, the one that wins first."""
         return {key: unit for key, unit in ((self.stats_key, self.stats_unit), (self.native_key, self.native_unit)) if key}
 
-    def keys_in_help(self):
-        """How the help text must name the keys."""
-
-        def named(keys, unit):
-            return keys + (f", {BRIDGE_UNIT[unit]}" if unit in BRIDGE_UNIT else "")
-
-        if len(self.sources()) == 1:
-            return named(self.key, self.unit)
-        if self.stats_unit == self.native_unit:
-            return named(f"{self.stats_key} or {self.native_key}", self.unit)
-        return f"{named(self.stats_key, self.stats_unit)}, or {named(self.native_key, self.native_unit)}"
-
 
 def catalogue():
     """The rows, in the order of the catalogue."""
-    with CATALOGUE.open(encoding="utf-8", newline="") as file:
+    with (FIXTURES / "catalogue.tsv").open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [Row(**row | {"kind": row["kind"].lower()}) for row in rows]
 
@@ -98,7 +73,7 @@ class Number(str):
 
 
 class Members(list):
-    """The members of a JSON object as pairs, duplicates and all."""
+    """The members of a JSON object as pairs, duplicates included."""
 
     def last(self):
         """Of a key that comes twice, the last counts."""
@@ -109,7 +84,7 @@ def parse_json(text):
     """Reads JSON; numbers stay text, objects stay pairs."""
 
     def refuse(word):
-        raise Malformed(f"{word} is no JSON")
+        raise Malformed(f"{word} is not JSON")
 
     try:
         decoder = json.JSONDecoder(object_pairs_hook=Members, parse_int=Number, parse_float=Number, parse_constant=refuse)
@@ -120,41 +95,29 @@ def parse_json(text):
 
 @dataclasses.dataclass
 class Family:
-    """What is known about the samples of one name, in both formats."""
+    """The metadata of the samples of one name, in both formats."""
 
     name: str  # as Prometheus stores it: with _total, _info
     kind: str  # gauge, counter, info, sizes, labelled, histogram, unknown
     unit: str = ""
-    row: Row | None = None
-    # Whether the value is exposed as it came, in the bridge's own unit.
-    untouched: bool = False
+    help: str | None = None  # None where any text will do
 
-    def help_ends(self):
-        """How the help text must end: with the keys in brackets, and the bridge's unit if the value is converted."""
-        if self.row is None:
-            return "."
-        if self.kind == "info" and not self.untouched:
-            # One metric for all that a bridge says in words. Its help text does not change with what is there.
-            return " (version, release, region, relay_id)."
-        return f" ({self.row.keys_in_help()})."
-
-    def openmetrics(self):
-        """The name and the type of the family in OpenMetrics."""
+    def types(self, form):
+        """The names and the types of the families. In text 0.0.4 a distribution as it is now is three."""
+        if form == "text":
+            if self.kind == "sizes":
+                return {self.name: "histogram", f"{self.name}_gcount": "gauge", f"{self.name}_gsum": "gauge"}
+            return {self.name: {"info": "gauge", "labelled": "gauge"}.get(self.kind, self.kind)}
         if self.kind == "counter":
-            return (self.name[: -len("_total")], "counter") if self.name.endswith("_total") else (self.name, "unknown")
+            is_total = self.name.endswith("_total")
+            return {self.name.removesuffix("_total"): "counter" if is_total else "unknown"}
         if self.kind == "info":
-            return self.name[: -len("_info")], "info"
-        return self.name, {"sizes": "gaugehistogram", "labelled": "gauge"}.get(self.kind, self.kind)
-
-    def text(self):
-        """The names and the types of the families in text 0.0.4. A distribution as it is now is three."""
-        if self.kind == "sizes":
-            return [(self.name, "histogram"), (f"{self.name}_gcount", "gauge"), (f"{self.name}_gsum", "gauge")]
-        return [(self.name, {"info": "gauge", "labelled": "gauge", "unknown": "untyped"}.get(self.kind, self.kind))]
+            return {self.name.removesuffix("_info"): "info"}
+        return {self.name: {"sizes": "gaugehistogram", "labelled": "gauge"}.get(self.kind, self.kind)}
 
     def reserved(self):
         """The names that no other family may have, in one format or the other."""
-        base, _ = self.openmetrics()
+        base = next(iter(self.types("openmetrics")))
         suffixes = {
             "counter": ["", "_total", "_created"] if self.name.endswith("_total") else [""],
             "info": ["", "_info"],
@@ -164,52 +127,70 @@ class Family:
         return {base + suffix for suffix in suffixes.get(self.kind, [""])}
 
 
-@dataclasses.dataclass
 class Reading:
-    """What an exposition must say."""
+    """What an exposition must say, but for the duration of the scrape."""
 
-    up: int = 1
-    reason: str = ""
-    # (name, labels as sorted pairs) -> the values it may have; several only where two keys of the report claim one name and
-    # nothing says which of them has it.
-    samples: dict = dataclasses.field(default_factory=dict)
-    families: list = dataclasses.field(default_factory=list)
-    # Values that have no metric.
-    unexposed: int = 0
-    # Samples that may be there or not, as (identity, value). One that is not there is one more unexposed value.
-    optional: list = dataclasses.field(default_factory=list)
-    # How many of those must be there.
-    of_optional: int = 0
+    def __init__(self, reason=None):
+        # (name, labels as sorted pairs) -> the value: an integer as it is, a float however it is written.
+        self.samples = {}
+        self.families = []
+        self.expose(Family("jitsi_up", "gauge"), [({}, int(reason is None), "")])
+        self.expose(Family(DURATION, "gauge", "seconds"), [])
+        self.expose(Family("jitsi_exporter_build_info", "info"), [({"version": VERSION}, 1, "")])
+        if reason:
+            self.expose(Family("jitsi_scrape_error", "labelled"), [({"reason": reason}, 1, "")])
+        # The number of values that have no metric, set at the end.
+        self.expose(Family("jitsi_unexposed_values", "gauge"), [({}, 0, "")])
 
     def expose(self, family, samples):
         self.families.append(family)
         for labels, value, suffix in samples:
-            self.samples[identity(family.name + suffix, labels)] = [value]
+            self.samples[identity(family.name + suffix, labels)] = value
 
 
 def identity(name, labels):
     """What tells samples apart. An upper bound is a number, however it is written; the commit of the build is left out."""
-    labels = {label: value for label, value in dict(labels).items() if (name, label) != ("jitsi_exporter_build_info", "revision")}
+    labels = {label: value for label, value in labels.items() if (name, label) != ("jitsi_exporter_build_info", "revision")}
     pairs = ((label, repr(float(value)) if label == "le" else value) for label, value in labels.items())
     return name, tuple(sorted(pairs))
 
 
-def shown(sample):
-    """A sample as a person would write it."""
-    name, labels = sample
-    return name + ("{" + ",".join(f"{label}={value!r}" for label, value in labels) + "}" if labels else "")
+def same(found, wanted):
+    """Whether a value is the wanted one: an integer digit for digit, a float as the same double."""
+    if isinstance(wanted, int):
+        return isinstance(found, int) and found == wanted
+    return found == wanted or (math.isnan(found) and math.isnan(wanted))
 
 
-class Converted(float):
-    """A value that was calculated: it must be the same double, however it is written."""
+def differences(found, wanted):
+    """The samples that are missing, wrong or invented, as sentences. `found` also has the duration of the scrape."""
+    found = dict(found)
+    duration = found.pop(identity(DURATION, {}), math.nan)
+    if not 0 <= duration < 10:
+        yield f"wrong: {DURATION} {duration}"
+    for sample, value in wanted.items():
+        name = f"{sample[0]}{dict(sample[1]) or ''}"
+        if sample not in found:
+            yield f"missing: {name} {value}"
+        elif not same(found[sample], value):
+            yield f"wrong: {name} {found[sample]}, should be {value}"
+    for name, labels in found.keys() - wanted.keys():
+        yield f"invented: {name}{dict(labels) or ''} {found[name, labels]}"
 
 
-def same(text, value):
-    """Whether the text of a sample is this value: an integer digit for digit, a float as the same double."""
-    if isinstance(value, int):
-        return text == str(value)
-    number = float(text.replace("Inf", "inf"))
-    return number == value or (math.isnan(number) and math.isnan(value))
+def metadata_differences(found, families, form):
+    """What is wrong with the metadata, as sentences. `found` has type, unit and help by name."""
+    wanted = {name: (kind, family) for family in families for name, kind in family.types(form).items()}
+    if found.keys() != wanted.keys():
+        yield f"families in one place only: {sorted(found.keys() ^ wanted.keys())[:5]}"
+    for name in found.keys() & wanted.keys():
+        kind, family = wanted[name]
+        should = (kind, family.unit if form == "openmetrics" else "", family.help or found[name][2])
+        if found[name] != should or not found[name][2]:
+            yield f"{name} is {found[name]}, should be {should}"
+
+
+# Values
 
 
 def number(value):
@@ -236,18 +217,13 @@ def convert(value, scale):
     """A number of the bridge in the base unit."""
     if not scale:
         return value
-    operation, factor = re.fullmatch(r"([x/])(\d+)", scale).groups()
-    factor = int(factor)
-    if isinstance(value, int):
-        if operation == "x" and abs(value * factor) < 2**64:
-            return Converted(value * factor)
-        if operation == "/" and value % factor == 0:
-            return Converted(value // factor)
+    factor = int(scale[1:])
     try:
-        result = float(value) * float(factor) if operation == "x" else float(value) / float(factor)
+        # Integers are exact until the end.
+        result = float(value * factor) if scale[0] == "x" else value / factor
     except OverflowError:
         return None
-    return None if math.isinf(result) and not math.isinf(value) else Converted(result)
+    return None if math.isinf(result) and not math.isinf(value) else result
 
 
 def truth(value):
@@ -266,21 +242,21 @@ def unix_time(value):
     except ValueError:
         return None
     milliseconds = re.match(r"\.(\d+)", value[19:])
-    milliseconds = int(milliseconds.group(1)[:3].ljust(3, "0")) if milliseconds else 0
-    return Converted((seconds * 1000 + milliseconds) / 1000.0) if seconds >= 0 else None
+    milliseconds = int(milliseconds[1][:3].ljust(3, "0")) if milliseconds else 0
+    return (seconds * 1000 + milliseconds) / 1000.0 if seconds >= 0 else None
 
 
 def count(value):
     """A number of things: an integer that is not negative, also if written as a float."""
     value = number(value)
-    if value is None or not value >= 0 or math.isinf(value) or value != int(value):
+    if value is None or not 0 <= value < math.inf or value != int(value):
         return None
     return int(value)
 
 
 def distribution(value):
     """The bounds with the cumulative counts, and the sum of what was observed. In any of three forms: an array, which may itself
-    stand in a string, the buckets of the bridge's own metrics, and the ranges of 2021."""
+    stand in a string; buckets, as in the bridge's own metrics; the ranges of 2021. None if it is none of them."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = parse_json(value)
@@ -288,260 +264,195 @@ def distribution(value):
             return None
     if isinstance(value, Members):
         members = value.last()
-        return ranges(members) if "buckets" in members else buckets(members)
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_BUCKETS:
+        buckets, total = ranges(members) if "buckets" in members else bridge_buckets(members)
+    elif isinstance(value, list) and len(value) <= MOST_BUCKETS:
+        counts = [count(element) for element in value]
+        total = None if None in counts else sum(size * n for size, n in enumerate(counts))
+        buckets = cumulative({(size if size + 1 < len(counts) else math.inf): n for size, n in enumerate(counts)})
+    else:
         return None
-    counts = [count(element) for element in value]
-    if None in counts:
+    bounds, counts = [bound for bound, _ in buckets], [n for _, n in buckets]
+    if None in counts or None in bounds or not 1 <= len(bounds) <= MOST_BUCKETS or len(set(bounds)) != len(bounds):
         return None
-    total = sum(size * n for size, n in enumerate(counts))
-    bounds = [float(size) for size in range(len(counts) - 1)] + [math.inf]
-    return checked(list(zip(bounds, accumulated(counts), strict=True)), total)
+    if bounds[-1] != math.inf or counts != sorted(counts) or counts[-1] >= 2**64:
+        return None
+    if total is None or not 0 <= total < math.inf or (isinstance(total, int) and total >= 2**64):
+        return None
+    return buckets, total
 
 
-def accumulated(counts):
-    return [sum(counts[: i + 1]) for i in range(len(counts))]
+def cumulative(counts):
+    """The buckets of counts by upper bound."""
+    if None in counts.values():
+        return []
+    bounds = sorted(counts)
+    return [(float(bound), sum(counts[below] for below in bounds[: i + 1])) for i, bound in enumerate(bounds)]
 
 
-def buckets(members):
+def bridge_buckets(members):
     """`{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`"""
-    cumulative = []
+    buckets = []
     for key, n in members.items():
-        bound = re.fullmatch(r"bucket_le_(.*)", key, re.S)
-        if bound and bound.group(1) == "+Inf":
-            cumulative.append((math.inf, count(n)))
-        elif bound:
-            limit = number(Number(bound.group(1))) if re.fullmatch(r"-?\d+(\.\d+)?", bound.group(1), re.ASCII) else None
-            cumulative.append((None if limit is None else float(limit), count(n)))
-    if any(None in bucket for bucket in cumulative):
-        return None
-    cumulative.sort()
-    counts = [n for _, n in cumulative]
-    if not counts or counts != sorted(counts) or count(members.get("count")) != counts[-1]:
-        return None
-    return checked(cumulative, number(members.get("sum")))
+        bound = re.fullmatch(r"bucket_le_(\+Inf|.*)", key, re.S)
+        if bound and not re.fullmatch(r"\+Inf|-?\d+(\.\d+)?", bound[1], re.ASCII):
+            return [], None
+        if bound:
+            buckets.append((float(bound[1]), count(n)))
+    if any(n is None for _, n in buckets):
+        return [], None
+    buckets.sort()
+    if not buckets or count(members.get("count")) != buckets[-1][1]:
+        return [], None
+    return buckets, number(members.get("sum"))
 
 
 def ranges(members):
     """`{"total_value": 9, "buckets": {"<= 7": 1, "> 7": 2}}`, not cumulative."""
-    if not isinstance(members["buckets"], Members):
-        return None
     counts = {}
-    for key, n in members["buckets"].last().items():
+    for key, n in members["buckets"].last().items() if isinstance(members["buckets"], Members) else []:
         bound = re.fullmatch(r"(<=|>) (\d+)", key)
         if bound:
-            counts[float(bound.group(2)) if bound.group(1) == "<=" else math.inf] = count(n)
-    if None in counts.values():
-        return None
-    bounds = sorted(counts)
-    cumulative = accumulated([counts[bound] for bound in bounds])
-    return checked(list(zip(bounds, cumulative, strict=True)), number(members.get("total_value")))
+            counts[float(bound[2]) if bound[1] == "<=" else math.inf] = count(n)
+    return cumulative(counts), number(members.get("total_value"))
 
 
-def checked(cumulative, total):
-    """What both formats demand."""
-    bounds = [bound for bound, _ in cumulative]
-    if not bounds or bounds[-1] != math.inf or len(bounds) > MOST_BUCKETS or len(set(bounds)) != len(bounds):
-        return None
-    if cumulative[-1][1] >= 2**64 or total is None or not 0 <= total < math.inf or (isinstance(total, int) and total >= 2**64):
-        return None
-    return cumulative, total
+def is_unicode(text):
+    """Half a surrogate pair is not."""
+    return not re.search("[\ud800-\udfff]", text)
 
 
-def unicode_text(text):
-    """Half a surrogate pair is not text."""
-    try:
-        text.encode("utf-8")
-        return True
-    except UnicodeEncodeError:
-        return False
+# Statistics
 
 
 def known(row, key, value, naming):
     """The family and the samples of a statistic of the catalogue, or None if its value is not what it should be."""
     legacy = naming == "legacy"
-    name = f"jitsi_{row.key}" if legacy else row.metric
     sent = row.sources()[key]
-    scale, unit = (SCALE.get(sent, ""), row.base_unit) if not legacy else ("", "")
+    name, scale, unit = (f"jitsi_{row.key}", "", "") if legacy else (row.metric, SCALE.get(sent, ""), row.base_unit)
     if legacy and sent != row.unit:
         # The one difference between the two sources.
         assert (sent, row.unit) == ("BitsPerSecond", "KilobitsPerSecond")
         scale = "/1000"
-    plain = {"boolean": "gauge", "timestamp": "gauge"}.get(row.kind, row.kind)
-    family = Family(name, plain, unit, row, legacy)
+    family = Family(name, {"boolean": "gauge", "timestamp": "gauge"}.get(row.kind, row.kind), unit, row.help)
+    single = None
     match row.kind:
         case "gauge" | "counter":
-            n = number(value)
-            if n is None or (row.kind == "counter" and not n >= 0):
-                return None
-            n = convert(n, scale)
-            return None if n is None else (family, [({}, n, "")])
+            single = number(value)
+            if single is not None and (row.kind == "gauge" or single >= 0):
+                single = convert(single, scale)
+            else:
+                single = None
         case "boolean":
-            n = truth(value)
-            return None if n is None else (family, [({}, n, "")])
+            single = truth(value)
         case "timestamp":
-            n = unix_time(value) if not legacy else number(value) if isinstance(value, Number) else None
-            return None if n is None else (family, [({}, n, "")])
+            # Older exporters expose a number as it is, and no text.
+            single = unix_time(value) if not legacy else number(value) if isinstance(value, Number) else None
         case "info":
-            if not isinstance(value, str) or not unicode_text(value):
+            # A number is taken as it was written.
+            if not isinstance(value, str) or not is_unicode(value):
                 return None
-            if legacy:
-                family = Family(f"{name}_info", "info", "", row, legacy)
+            family.name += "_info" if legacy else ""
             return family, [({row.key: str(value)}, 1, "")]
         case "sizes" | "histogram":
-            read = distribution(value)
-            if read is None:
-                return None
-            cumulative, total = read
-            if row.kind == "sizes" and legacy:
-                sizes = [bound for bound, _ in cumulative[:-1]]
-                if sizes != [float(size) for size in range(len(sizes))]:
-                    # A bucket holds several sizes.
-                    return None
-                family.kind = "labelled"
-                counts = [n for _, n in cumulative]
-                single = [n - before for n, before in zip(counts, [0, *counts], strict=False)]
-                return family, [({"conference_size": str(size)}, n, "") for size, n in enumerate(single)]
-            samples = [({"le": bound}, n, "_bucket") for bound, n in cumulative]
-            if row.kind == "sizes":
-                return family, [*samples, ({}, cumulative[-1][1], "_gcount"), ({}, total, "_gsum")]
-            return family, [*samples, ({}, cumulative[-1][1], "_count"), ({}, Converted(total), "_sum")]
-    raise AssertionError(row.kind)
+            return distribution_samples(row, family, value, legacy)
+    return None if single is None else (family, [({}, single, "")])
 
 
-def arguable(row, key, value, naming):
-    """What the contract leaves open: a value that may be read or not. The sample it would be."""
-    legacy = naming == "legacy"
-    name = f"jitsi_{row.key}" if legacy else row.metric
-    n = number(value)
-    if row.kind in ("gauge", "counter") and isinstance(value, bool):
-        return convert(int(value), "" if legacy else SCALE.get(row.sources()[key], "")), name
-    if row.kind == "boolean" and n is not None:
-        return n, name
-    if row.kind == "counter" and legacy and n is not None:
-        # Of unknown type in OpenMetrics, where it then may be negative; "untouched", but a counter all the same.
-        return n, name
-    return None
+def distribution_samples(row, family, value, legacy):
+    read = distribution(value)
+    if read is None:
+        return None
+    buckets, total = read
+    counts = [n for _, n in buckets]
+    if row.kind == "sizes" and legacy:
+        if [bound for bound, _ in buckets[:-1]] != list(range(len(buckets) - 1)):
+            # A bucket holds several sizes.
+            return None
+        family.kind = "labelled"
+        single = [n - before for n, before in zip(counts, [0, *counts])]
+        return family, [({"conference_size": str(size)}, n, "") for size, n in enumerate(single)]
+    suffix = "_g" if row.kind == "sizes" else "_"
+    samples = [({"le": bound}, n, "_bucket") for bound, n in buckets]
+    total = total if row.kind == "sizes" else float(total)
+    return family, [*samples, ({}, counts[-1], f"{suffix}count"), ({}, total, f"{suffix}sum")]
 
 
-OWN = [
-    Family("jitsi_up", "gauge"),
-    Family("jitsi_scrape_error", "labelled"),
-    Family("jitsi_scrape_duration_seconds", "gauge", "seconds"),
-    Family("jitsi_unexposed_values", "gauge"),
-    Family("jitsi_exporter_build_info", "info"),
-]
-
-
-def names_of(path):
-    """`jitsi_` and the key made valid. Half a surrogate pair may become one underscore or three, as it is one character that
-    nobody can write and three bytes."""
-    base = "jitsi_" + re.sub(r"[^A-Za-z0-9_]", "_", path)
-    if unicode_text(path):
-        return [base]
-    wide = "".join("___" if "\ud800" <= c <= "\udfff" else c for c in path)
-    return [base, "jitsi_" + re.sub(r"[^A-Za-z0-9_]", "_", wide)]
-
-
-def unknown(prefix, members, nesting, found):
-    """The numbers and booleans in an object, by path. Returns how many other values there are."""
-    others = 0
-    for key, value in members.last().items():
-        path = prefix + key
-        if len(path.encode("utf-8", "surrogatepass")) > LONGEST_KEY:
-            others += 1
-        elif isinstance(value, Members):
-            if nesting > 0:
-                others += unknown(path + "_", value, nesting - 1, found)
+def unknown(members):
+    """The numbers and booleans in an object by path, in the order in which they get a name, and the number of other values."""
+    found, others, objects = [], 0, [("", members, NESTING)]
+    while objects:
+        prefix, members, nesting = objects.pop()
+        for key, value in sorted(members.last().items()):
+            path = prefix + key
+            has_room = len(found) + len(objects) < MOST_UNKNOWN and len(path.encode("utf-8", "surrogatepass")) <= LONGEST_KEY
+            if has_room and isinstance(value, Members) and nesting > 0:
+                objects.append((path + "_", value, nesting - 1))
+            elif has_room and isinstance(value, bool):
+                found.append((path, int(value)))
+            elif has_room and isinstance(value, Number) and number(value) is not None:
+                found.append((path, number(value)))
             else:
                 others += 1
-        elif isinstance(value, bool):
-            found.append((path, int(value)))
-        elif isinstance(value, Number) and number(value) is not None:
-            found.append((path, number(value)))
-        else:
-            others += 1
-    return others
+    return found, others
 
 
 def read(body, naming):
-    """What an exposition must say about the answer of a bridge."""
+    """What an exposition must say about the response of a bridge."""
     try:
         document = parse_json(body.decode("utf-8"))
     except (Malformed, UnicodeDecodeError):
-        return Reading(up=0, reason="malformed")
+        return Reading("malformed")
     if isinstance(document, list) and not isinstance(document, Members) and len(document) == 1:
         document = document[0]
     if not isinstance(document, Members) or not STATISTICS.intersection(document.last()):
-        return Reading(up=0, reason="no_statistics")
+        return Reading("no_statistics")
 
     reading = Reading()
     members = document.last()
     strange = Members((key, value) for key, value in members.items() if key not in KEYS)
-    info = None
-    exposed = set()
-    names = set()
+    bridge_info = {}
+    exposed, names = set(), set()
     for row in ROWS:
         done = False
         for key in row.sources():
-            if key not in members:
-                continue
-            value = members[key]
+            value = members.get(key)
             if isinstance(value, Members) and row.kind not in ("sizes", "histogram"):
                 # A statistic that has become several is as good as unknown.
                 if key not in exposed:
                     strange.append((key, value))
                     exposed.add(key)
                 continue
-            if done:
-                continue
-            result = known(row, key, value, naming)
-            if result is None:
-                sample = arguable(row, key, value, naming)
-                if sample is not None and sample[0] is not None:
-                    reading.optional.append((identity(sample[1], {}), sample[0]))
+            result = known(row, key, value, naming) if key in members and not done else None
+            # Two rows can have one name: three builds of 2016 sent one counter under another key.
+            if result is None or result[0].name in names:
                 continue
             family, samples = result
             if row.kind == "info" and naming == "standard":
                 # One metric for all four.
-                if info is None:
-                    info = ({}, 1, "")
-                    reading.families.append(family)
-                info[0].update(samples[0][0])
-            elif family.name in names:
-                # Two rows can have one name: three builds of 2016 sent one counter under another key.
-                continue
+                bridge_info |= samples[0][0]
             else:
                 names.add(family.name)
                 reading.expose(family, samples)
-                if naming == "legacy" and row.key.startswith("total_ice_"):
-                    # One of the older exporters printed these four without the prefix.
-                    reading.expose(Family(row.key, "counter", "", row, True), samples)
+            if naming == "legacy" and row.key.startswith("total_ice_"):
+                # One of the older exporters printed these four without the prefix.
+                reading.expose(Family(row.key, "counter", "", row.help), samples)
             exposed.add(key)
             done = True
-    reading.unexposed += sum(key in KEYS and key not in exposed for key in members)
-    if info is not None:
-        reading.samples[identity("jitsi_bridge_info", info[0])] = [1]
+    if bridge_info:
+        text = "Information about the bridge (version, release, region, relay_id)."
+        reading.expose(Family("jitsi_bridge_info", "info", "", text), [(bridge_info, 1, "")])
 
-    reserved = set().union(*(family.reserved() for family in [*OWN, *reading.families]))
-    found = []
-    reading.unexposed += unknown("", strange, NESTING, found)
-    claims = {}
+    found, others = unknown(strange)
+    unexposed = others + sum(key in KEYS and key not in exposed for key in members)
+    own = [Family("jitsi_scrape_error", "labelled"), *reading.families]
+    taken = set().union(*(family.reserved() for family in own))
     for path, value in found:
-        names = names_of(path)
-        if reserved.intersection(names):
-            reading.unexposed += 1
+        # Half a surrogate pair is three bytes that cannot stand in a name.
+        name = "jitsi_" + re.sub(r"[^A-Za-z0-9_]", "_", re.sub("[\ud800-\udfff]", "___", path))
+        if name in taken:
+            unexposed += 1
         else:
-            claims.setdefault(tuple(names), []).append((path, value))
-    if len(claims) > MOST_UNKNOWN:
-        # Which of them does not matter.
-        for names, claimed in claims.items():
-            reading.optional += [(identity(names[0], {}), value) for _, value in claimed]
-        reading.unexposed += sum(map(len, claims.values()))
-        reading.of_optional = MOST_UNKNOWN
-        claims = {}
-    for names, claimed in claims.items():
-        reading.unexposed += len(claimed) - 1
-        reading.families.append(Family("|".join(names), "unknown"))
-        reading.samples[identity("|".join(names), {})] = [value for _, value in claimed]
+            taken.add(name)
+            reading.expose(Family(name, "unknown"), [({}, value, "")])
+    reading.samples[identity("jitsi_unexposed_values", {})] = unexposed
     return reading

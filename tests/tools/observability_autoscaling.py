@@ -1,33 +1,30 @@
 #!/usr/bin/env python3
 """Runs the queries of deploy/kubernetes/autoscaling on a real Prometheus that scrapes real exporters, and checks the results.
 
-One exporter stands before each bridge of four namespaces: a busy one with bridges that drain and one that is down, a quiet one, one in
-which all bridges drain, and one with the bridge's own metrics as the source. For the scaler that asks the exporters itself, the
-response to a client without an Accept header is read as that scaler reads it: by the parser of promtool check metrics, which is
-the same one, and as a gauge.
+One exporter stands before each bridge of four namespaces: a busy one with bridges that drain and one that is down, a quiet one,
+one in which all bridges drain, and one with the bridge's own metrics as the source. For the scaler that asks the exporters
+itself, the response to a client without an Accept header is read as that scaler reads it: by the parser of promtool check
+metrics, which is the same one, and as a gauge.
 
-Needs what observability.py needs, and promtool.
+Needs prometheus (Debian package of that name), which brings promtool.
 
     tests/tools/observability_autoscaling.py target/debug/jitsiexporter
 """
 
+import contextlib
 import http.client
 import json
 import math
 import os
-import pathlib
 import re
-import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
 sys.dont_write_bytecode = True
 
-from json_handler import JsonHandler
-from observability import ROOT, Processes, Prometheus, Server, start_exporter, start_prometheus
+from observability import configuration
+from programs import ROOT, Bridge, exporter, prometheus, script
 
 FOLDER = ROOT / "deploy/kubernetes/autoscaling"
 LIMIT = 60
@@ -63,13 +60,10 @@ EXPECTED = {
 }
 
 
-class Bridges(JsonHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        namespace, pod, *_ = self.path.strip("/").split("/")
-        document = FLEET[namespace, pod][1]
-        self.answer(json.dumps(document).encode() if document else b"", 200 if document else 502)
+def response(path):
+    namespace, pod, *_ = path.strip("/").split("/")
+    document = FLEET[namespace, pod][1]
+    return (200, json.dumps(document).encode()) if document else (502, b"")
 
 
 def blocks(text, key):
@@ -103,17 +97,13 @@ def queries(namespace):
         yield f"prometheus-adapter.yaml {name}", name, filled
 
 
-def check_queries(prometheus, complain):
+def check_queries(server, complain):
     asked = 0
     for namespace, expected in EXPECTED.items():
         for what, name, query in queries(namespace):
             asked += 1
-            data = prometheus.get("query", query=query)
-            if isinstance(data, str):
-                complain(f"{what}: {data}")
-                continue
             # More than one element is an error in KEDA.
-            values = [float(series["value"][1]) for series in data["result"]]
+            values = [float(series["value"][1]) for series in server.query(query)]
             wanted = [] if expected[name] is None else [expected[name]]
             if len(values) != len(wanted) or not all(math.isclose(*pair, abs_tol=1e-9) for pair in zip(values, wanted)):
                 complain(f"{what} in the namespace {namespace}: {values} instead of {wanted}")
@@ -148,41 +138,23 @@ def check_direct(targets, complain):
 
 def main():
     binary = os.path.abspath(sys.argv[1])
-
-    def stop(number, _):
-        raise SystemExit(f"stopped by {signal.Signals(number).name}")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, stop)
-    signal.alarm(LIMIT)
-
     complaints = []
-    server = Server(("127.0.0.1", 0), Bridges)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory(prefix="autoscaling-") as directory, Processes() as processes:
+    bridge = Bridge(response)
+    with contextlib.ExitStack() as stack:
         targets = {
-            (namespace, pod): start_exporter(processes, binary, f"http://127.0.0.1:{server.server_port}/{namespace}/{pod}{path}")
+            (namespace, pod): stack.enter_context(exporter(binary, "--url", f"{bridge.url}/{namespace}/{pod}{path}")).address
             for (namespace, pod), (path, _) in FLEET.items()
         }
         check_direct(targets, complaints.append)
         # The labels that a PodMonitor gives.
-        address = start_prometheus(
-            processes, "prometheus", pathlib.Path(directory), {"jitsi": targets},
-            lambda name: {"instance": f"{name[0]}-{name[1]}", "namespace": name[0], "pod": name[1]},
-        )
-        prometheus = Prometheus(address)
-        for _ in range(100):
-            data = prometheus.get("query", query="count(jitsi_up)")
-            if data["result"] and int(data["result"][0]["value"][1]) == len(targets):
-                break
+        labels = lambda name: {"instance": f"{name[0]}-{name[1]}", "namespace": name[0], "pod": name[1]}
+        server = stack.enter_context(prometheus("prometheus", configuration({"jitsi": targets}, labels)))
+        while not server.query(f"count(jitsi_up) == {len(targets)}"):
             time.sleep(0.2)
-        asked = check_queries(prometheus, complaints.append)
-    server.shutdown()
-    for complaint in complaints:
-        print(complaint)
-    print(f"{asked} queries of autoscaling, {len(targets)} bridges, {len(complaints)} complaints")
-    return 1 if complaints else 0
+        asked = check_queries(server, complaints.append)
+    print(f"{asked} queries of autoscaling, {len(targets)} bridges")
+    return complaints
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main, LIMIT)

@@ -1,0 +1,235 @@
+"""The programs that the scripts of this folder start, on loopback only: bridges, exporters, Prometheus. All of them end with the
+script, also after a failure and after Ctrl-C."""
+
+import contextlib
+import http.server
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "fixtures"
+
+# How many seconds a program may take to start or to answer. A busy machine needs more than the program.
+PATIENCE = 30
+
+# The proxies of the environment are not used.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Failure(Exception):
+    """The reason why a script cannot go on."""
+
+
+def script(main, limit):
+    """Runs the main function of a script, for at most `limit` seconds. It returns the problems that it found."""
+    name = pathlib.Path(sys.argv[0]).stem
+
+    def end(number, _frame):
+        raise Failure(f"took longer than {limit} s" if number == signal.SIGALRM else f"stopped by signal {number}")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, end)
+    signal.alarm(limit)
+    try:
+        problems = main()
+    except Failure as failure:
+        sys.exit(f"{name}: FAILED: {failure}")
+    for problem in problems:
+        print(problem)
+    print(f"{name}: {len(problems)} problems")
+    sys.exit(1 if problems else 0)
+
+
+def output(*command, **options):
+    """The standard output of a command that has to succeed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, **options)
+    except OSError as error:
+        raise Failure(f"cannot run {command[0]}: {error}") from error
+    if done.returncode:
+        raise Failure(f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def environment():
+    """The environment without settings of the exporter and without proxies."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("JITSIEXPORTER_") and "proxy" not in key.lower()}
+
+
+@contextlib.contextmanager
+def running(*command, **options):
+    """A process that is stopped at the end of the block."""
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **{"env": environment(), **options})
+    except OSError as error:
+        raise Failure(f"cannot start {command[0]}: {error}") from error
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            # It may answer what it has begun.
+            process.wait(7)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Exporter:
+    """A running exporter: its process, its URL without a path, and the lines of its log so far."""
+
+    def __init__(self, process):
+        self.process = process
+        self.log = [process.stderr.readline()]
+        listens = re.search(r"listens on (https?)://\S+:(\d+)/metrics", self.log[0])
+        if not listens:
+            raise Failure(f"the exporter does not log where it listens: {self.log[0]}")
+        self.address = f"127.0.0.1:{listens[2]}"
+        self.url = f"{listens[1]}://{self.address}"
+        # The log is read to its end, so that the exporter never waits for a reader.
+        self.reader = threading.Thread(target=lambda: self.log.extend(process.stderr), daemon=True)
+        self.reader.start()
+
+    def get(self, path, accept="*/*", timeout=PATIENCE):
+        """The content type and the body of a response."""
+        request = urllib.request.Request(f"{self.url}{path}", headers={"Accept": accept})
+        with HTTP.open(request, timeout=timeout) as response:
+            return response.headers["Content-Type"], response.read().decode()
+
+    def memory(self):
+        """The largest resident memory so far, in MB; with an emulator, that of both."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
+@contextlib.contextmanager
+def exporter(*command, listen="127.0.0.1:0", **options):
+    """Starts an exporter, and stops it at the end of the block, which it has to do with exit code 0."""
+    address = ["--listen-address", listen] if listen else []
+    with running(*command, *address, stderr=subprocess.PIPE, text=True, **options) as process:
+        started = Exporter(process)
+        yield started
+    started.reader.join()
+    if process.returncode:
+        raise Failure(f"{command} ended with {process.returncode} at SIGTERM: {started.log[-1]}")
+
+
+class BridgeHandler(http.server.BaseHTTPRequestHandler):
+    """Sends what the server's function gives for a path: a status, a body and, if it is not JSON, the type of the body."""
+
+    protocol_version = "HTTP/1.1"
+    # Head and body in one packet, as a bridge sends them.
+    wbufsize = 1 << 16
+
+    def do_GET(self):
+        self.answer(*self.server.response(self.path))
+
+    def answer(self, status, body=b"", kind="application/json"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Bridge(http.server.ThreadingHTTPServer):
+    """A bridge, or several of them on one port. `response` gives the arguments of `answer` for a path."""
+
+    daemon_threads = True
+    # A fleet of exporters connects at once.
+    request_queue_size = 128
+
+    def __init__(self, response=None, address=("127.0.0.1", 0), handler=BridgeHandler, context=None):
+        super().__init__(address, handler)
+        self.response = response
+        self.address = f"127.0.0.1:{self.server_port}"
+        self.url = f"http://{self.address}"
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_):
+        # A client that breaks off its connection is not an error here.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(*_)
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, api, log):
+        self.api, self.log = api, log
+
+    def get(self, path, **parameters):
+        """The data of a response of its API."""
+        url = f"{self.api}/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with HTTP.open(url, timeout=PATIENCE) as response:
+                return json.load(response)["data"]
+        except OSError as error:
+            said = error.read().decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
+            raise Failure(f"GET {url}: {error} {said}") from error
+
+    def query(self, expression, **parameters):
+        """The series of an instant query."""
+        return self.get("query", query=expression, **parameters)["result"]
+
+    def targets(self, job):
+        """The targets of a job by address."""
+        targets = self.get("targets", state="active")["activeTargets"]
+        return {target["discoveredLabels"]["__address__"]: target for target in targets if target["labels"]["job"] == job}
+
+
+@contextlib.contextmanager
+def prometheus(program, config):
+    """A Prometheus with this configuration, once it is ready. Its data goes at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="prometheus-") as folder:
+        folder = pathlib.Path(folder)
+        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+        command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        # The default is five seconds until it looks at its targets.
+        command += ["--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=1s"]
+        with (folder / "log").open("wb") as log, running(*command, stdout=log, stderr=log, cwd=folder) as process:
+            read = lambda: (folder / "log").read_text(errors="replace")
+            until = time.monotonic() + PATIENCE
+            while "Server is ready to receive web requests" not in read():
+                if process.poll() is not None or time.monotonic() > until:
+                    raise Failure(f"{program} does not start:\n{read()[-2000:]}")
+                time.sleep(0.1)
+            # The system chose the port.
+            address = re.search(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)', read())[1]
+            yield Prometheus(f"http://{address}/api/v1", read)
+
+
+class Certificates:
+    """Certificates and keys (NAME.pem, NAME.key) in a folder, made by openssl as people make them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def key(self, name):
+        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+
+    def itself(self, name):
+        """One that is signed by itself; an authority if it signs others."""
+        output("openssl", "req", "-x509", *self.key(name), "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2", cwd=self.folder)
+
+    def signed(self, name, issuer, extensions):
+        (self.folder / "extensions").write_text(extensions)
+        output("openssl", "req", "-new", *self.key(name), "-out", "request", "-subj", f"/CN={name}", cwd=self.folder)
+        command = ["openssl", "x509", "-req", "-in", "request", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial"]
+        output(*command, "-extfile", "extensions", "-days", "2", "-out", f"{name}.pem", cwd=self.folder)
