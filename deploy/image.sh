@@ -13,7 +13,7 @@ commit=${JITSIEXPORTER_COMMIT:-$(git rev-parse HEAD)}
 time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
 work=$(mktemp -d)
-# A storage folder of its own, so that the images and containers of this machine stay as they are.
+# A separate storage folder leaves the images and containers of this machine alone.
 storage() { buildah --root "$work/root" --runroot "$work/run" --storage-driver vfs "$@"; }
 trap 'storage unmount --all >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 
