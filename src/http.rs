@@ -12,7 +12,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use hyper::{Method, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::log;
@@ -198,20 +198,20 @@ pub async fn serve(
 type Job = Box<dyn FnOnce(Runtime) + Send>;
 
 /// Starts a thread with a runtime. It ends when the sender is dropped without a job.
-fn start_thread() -> io::Result<mpsc::Sender<Job>> {
-    let (sender, jobs) = mpsc::channel::<Job>();
-    let (report, started) = mpsc::channel();
+async fn start_thread() -> io::Result<oneshot::Sender<Job>> {
+    let (sender, job) = oneshot::channel::<Job>();
+    let (report, started) = oneshot::channel();
     let run = move || match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let _ = report.send(Ok(sender));
-            if let Ok(job) = jobs.recv() {
+            if let Ok(job) = job.blocking_recv() {
                 job(runtime);
             }
         }
         Err(error) => drop(report.send(Err(error))),
     };
     thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(run)?;
-    started.recv().map_err(io::Error::other)?
+    started.await.map_err(io::Error::other)?
 }
 
 const BUSY: u64 = 0;
@@ -232,7 +232,7 @@ struct Connections<H> {
 
 impl<H> Connections<H> {
     /// Waits for a client, for room, and for a thread.
-    async fn accept(&mut self, listeners: &[tokio::net::TcpListener]) -> io::Result<(mpsc::Sender<Job>, TcpStream)> {
+    async fn accept(&mut self, listeners: &[tokio::net::TcpListener]) -> io::Result<(oneshot::Sender<Job>, TcpStream)> {
         let accepted = poll_fn(|cx| {
             let ready = listeners.iter().map(|listener| listener.poll_accept(cx));
             ready.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
@@ -242,7 +242,7 @@ impl<H> Connections<H> {
             sleep(PAUSE).await;
         }
         let thread = loop {
-            match start_thread() {
+            match start_thread().await {
                 Ok(thread) => break thread,
                 Err(error) => self.give_up(&error).await,
             }
