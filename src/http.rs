@@ -29,6 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::file::plain;
 use crate::log;
 use crate::web_config::{Access, Stream, WebConfig};
 
@@ -274,7 +275,10 @@ impl<H> Connections<H> {
             return;
         }
         if self.limit == MAX_CONNECTIONS {
-            log::line(format_args!("cannot accept a connection: {error}; idle connections are closed to make room"));
+            log::line(format_args!(
+                "cannot accept a connection: {}; idle connections are closed to make room",
+                plain(error)
+            ));
         }
         self.open.retain(|connection| connection.strong_count() > 0);
         self.limit = self.open.len().saturating_sub(GIVEN_UP).clamp(1, MAX_CONNECTIONS - 1);
