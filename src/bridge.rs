@@ -23,7 +23,7 @@ pub use url::{BridgeUrl, quoted};
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// The largest head of a response that is read. Real ones have 200 bytes.
-const MAX_HEAD: usize = 8 * 1024;
+const MAX_RESPONSE_HEAD: usize = 8 * 1024;
 
 /// Room for a whole response of a current bridge, so that it takes one read. ureq's default of 128 KB shows in the resident
 /// memory of every connection.
@@ -36,10 +36,10 @@ const OUTPUT_BUFFER: usize = 4 * 1024;
 const _: () = assert!(url::MAX_URL * 4 / 3 + 100 < OUTPUT_BUFFER);
 
 // A head must fit with room to spare: a full buffer would look like the end of the connection.
-const _: () = assert!(MAX_HEAD < INPUT_BUFFER);
+const _: () = assert!(MAX_RESPONSE_HEAD < INPUT_BUFFER);
 
 /// How many idle connections are kept. More clients than this at the same time are a benchmark, and connect anew.
-const MAX_IDLE: usize = 8;
+const MAX_IDLE_CONNECTIONS: usize = 8;
 
 /// How long an idle connection is kept: longer than the usual scrape interval of 15 s, and shorter than the 30 s after which
 /// the bridge (Jetty) closes it, so that the two do not race.
@@ -66,11 +66,11 @@ impl Bridge {
             // A bridge responds with 406 to a client that does not accept JSON.
             .accept("application/json")
             .accept_encoding(AutoHeaderValue::None)
-            .max_response_header_size(MAX_HEAD)
+            .max_response_header_size(MAX_RESPONSE_HEAD)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
-            .max_idle_connections(MAX_IDLE)
-            .max_idle_connections_per_host(MAX_IDLE)
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .max_idle_age(MAX_IDLE_AGE);
         let config = if url.is_https() { config.tls_config(tls::config(roots)) } else { config };
         let agent = Agent::with_parts(config.build(), connect::Connect::default(), connect::Later);

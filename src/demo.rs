@@ -50,14 +50,14 @@ fn report(now: Duration, source: fn(&Row) -> Option<Source>) -> String {
         let primary = row.primary();
         let (Some(Source { key, unit }), Some(value)) = (source(row), moment.value(primary.key)) else { continue };
         let text = match value {
-            Value::Number(number) => {
+            Simulated::Number(number) => {
                 let ((times, over), (over_again, times_again)) = (primary.unit.ratio(), unit.ratio());
                 (number * f64::from(times * times_again) / f64::from(over * over_again)).to_string()
             }
-            Value::Flag(flag) => flag.to_string(),
-            Value::Text(text) => format!("\"{text}\""),
-            Value::Distribution(distribution) if key == primary.key => distribution.as_in_stats(),
-            Value::Distribution(distribution) => distribution.as_buckets(),
+            Simulated::Flag(flag) => flag.to_string(),
+            Simulated::Text(text) => format!("\"{text}\""),
+            Simulated::Observations(distribution) if key == primary.key => distribution.as_in_stats(),
+            Simulated::Observations(distribution) => distribution.as_buckets(),
         };
         members.insert(key, text);
     }
@@ -66,14 +66,14 @@ fn report(now: Duration, source: fn(&Row) -> Option<Source>) -> String {
 }
 
 /// The value of a statistic.
-enum Value {
+enum Simulated {
     Number(f64),
     Flag(bool),
     Text(String),
-    Distribution(Distribution),
+    Observations(Observations),
 }
 
-struct Distribution {
+struct Observations {
     /// The upper bounds of the buckets. The last bucket has none.
     bounds: Vec<u32>,
     /// The number of observations in each bucket, the last one included.
@@ -81,7 +81,7 @@ struct Distribution {
     sum: u64,
 }
 
-impl Distribution {
+impl Observations {
     /// The form of `/colibri/stats`: an array if there is a bucket for each number, otherwise the object of 2021.
     fn as_in_stats(&self) -> String {
         if self.bounds.iter().copied().eq(0..LAST_SIZE) {
@@ -218,13 +218,13 @@ impl Moment {
     }
 
     /// The distribution of the conferences by a property, as the bridge counts them.
-    fn distribution(&self, of: impl Fn(&Conference) -> u32) -> Value {
+    fn distribution(&self, of: impl Fn(&Conference) -> u32) -> Simulated {
         let mut counts = vec![0; LAST_SIZE as usize + 1];
         for conference in &self.conferences {
             counts[of(conference).min(LAST_SIZE) as usize] += 1;
         }
         let sum = self.conferences.iter().map(|conference| u64::from(of(conference))).sum();
-        Value::Distribution(Distribution { bounds: (0..LAST_SIZE).collect(), counts, sum })
+        Simulated::Observations(Observations { bounds: (0..LAST_SIZE).collect(), counts, sum })
     }
 
     /// The number of events since the start, at this rate per endpoint hour.
@@ -234,9 +234,9 @@ impl Moment {
     }
 
     /// The value of a statistic, by its key in `/colibri/stats`, or if it has none there, in the bridge's own metrics.
-    fn value(&self, key: &str) -> Option<Value> {
+    fn value(&self, key: &str) -> Option<Simulated> {
         if let Some((_, per_hour)) = PER_ENDPOINT_HOUR.iter().find(|(own, _)| *own == key) {
-            return Some(Value::Number((self.endpoint_hours * per_hour).floor()));
+            return Some(Simulated::Number((self.endpoint_hours * per_hour).floor()));
         }
         let seconds = self.now.as_secs_f64();
         let (endpoints, unrest) = (self.endpoints, self.unrest);
@@ -251,13 +251,13 @@ impl Moment {
         .floor();
         let upload = (self.sum(|conference| conference.size * conference.video.min(5)) * 310.0 * unrest.sqrt()).floor();
         Some(match key {
-            "version" => Value::Text("2.3.312-demo".to_owned()),
-            "release" => Value::Text("1".to_owned()),
-            "region" => Value::Text("demo".to_owned()),
-            "relay_id" => Value::Text("demo-bridge".to_owned()),
-            "current_timestamp" => Value::Text(date_time(UNIX_EPOCH + self.now)),
-            "healthy" => Value::Flag(true),
-            "drain" | "graceful_shutdown" | "shutting_down" => Value::Flag(false),
+            "version" => Simulated::Text("2.3.312-demo".to_owned()),
+            "release" => Simulated::Text("1".to_owned()),
+            "region" => Simulated::Text("demo".to_owned()),
+            "relay_id" => Simulated::Text("demo-bridge".to_owned()),
+            "current_timestamp" => Simulated::Text(date_time(UNIX_EPOCH + self.now)),
+            "healthy" => Simulated::Flag(true),
+            "drain" | "graceful_shutdown" | "shutting_down" => Simulated::Flag(false),
             "conference_sizes" => self.distribution(|conference| conference.size),
             "conferences_by_audio_senders" => self.distribution(|conference| conference.audio),
             "conferences_by_video_senders" => self.distribution(|conference| conference.video),
@@ -265,9 +265,9 @@ impl Moment {
                 // Discarded audio is mostly quiet.
                 let counts: Vec<_> = ENERGY.iter().map(|(_, per_hour)| self.total(*per_hour)).chain([0]).collect();
                 let sum = ENERGY.iter().zip(&counts).map(|((bound, _), count)| u64::from(*bound) * count).sum();
-                Value::Distribution(Distribution { bounds: ENERGY.map(|(bound, _)| bound).to_vec(), counts, sum })
+                Simulated::Observations(Observations { bounds: ENERGY.map(|(bound, _)| bound).to_vec(), counts, sum })
             }
-            _ => Value::Number(match key {
+            _ => Simulated::Number(match key {
                 "stress_level" => 0.03 + 0.75 * crowd * unrest.sqrt(),
                 "average_participant_stress" => 0.01,
                 "startup_time" => f64::from(STARTED) * 1000.0,

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-/// One line of the table of causes.
+/// What the table of causes says about one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Explanation {
     /// The label `reason` of `jitsi_scrape_error`.
     pub reason: &'static str,
     /// What happened, in the words of the log.
@@ -29,9 +29,9 @@ macro_rules! causes {
 
             /// Its line of the table.
             #[must_use]
-            pub const fn row(self) -> Row {
+            pub const fn explanation(self) -> Explanation {
                 match self {
-                    $(Self::$cause => Row { reason: $reason, what: $what, remedy: $remedy },)*
+                    $(Self::$cause => Explanation { reason: $reason, what: $what, remedy: $remedy },)*
                 }
             }
         }
@@ -119,8 +119,8 @@ causes! {
 }
 
 /// All rows of the table, in its order.
-pub fn table() -> impl Iterator<Item = Row> {
-    Cause::ALL.iter().map(|cause| cause.row())
+pub fn table() -> impl Iterator<Item = Explanation> {
+    Cause::ALL.iter().map(|cause| cause.explanation())
 }
 
 impl Cause {
@@ -170,7 +170,7 @@ impl ScrapeError {
     /// The label `reason` of `jitsi_scrape_error`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.cause.row().reason
+        self.cause.explanation().reason
     }
 
     /// The label `code`: the status of the response if the reason is `status`.
@@ -188,7 +188,7 @@ impl From<Cause> for ScrapeError {
 
 impl fmt::Display for ScrapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = self.cause.row();
+        let row = self.cause.explanation();
         match self.code {
             Some(code) => write!(f, "status {code}")?,
             None => f.write_str(row.what)?,
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn log_lines_are_short() {
         for &cause in Cause::ALL {
-            let error = ScrapeError { code: (cause.row().reason == "status").then_some(404), ..cause.into() };
+            let error = ScrapeError { code: (cause.explanation().reason == "status").then_some(404), ..cause.into() };
             let line = format!("jitsiexporter: https://localhost:65535/colibri/stats: {error:#}");
             assert!(line.len() <= MAX_LINE, "{} characters: {line}", line.len());
         }

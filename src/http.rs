@@ -49,15 +49,15 @@ pub struct Timeouts {
 impl Timeouts {
     /// What the exporter allows its clients. A connection may stay idle for longer than the longest common scrape interval, a
     /// minute, so that Prometheus can reuse it.
-    pub const DEFAULT: Self = Self { head: MAX_IDLE, write: MAX_STALL, grace: GRACE };
+    pub const DEFAULT: Self = Self { head: HEAD_TIMEOUT, write: WRITE_TIMEOUT, grace: GRACE };
 }
 
-const MAX_IDLE: Duration = Duration::from_secs(90);
-const MAX_STALL: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes. Prometheus sends 400.
-pub const MAX_HEAD: usize = 16 * 1024;
+pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
 
 /// How many connections are open at once. With five descriptors for each, and one for each fetch, the process stays below
 /// 1,024, the usual limit. One more takes the place of the connection that has been idle for the longest.
@@ -74,7 +74,7 @@ const STOP_HEAD: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Stack of a connection's thread. Only the pages in use take memory; a TLS handshake in an unoptimised build takes most.
-const STACK: usize = 1024 * 1024;
+const CONNECTION_STACK: usize = 1024 * 1024;
 
 /// A request. Its body is never read.
 pub type Request = hyper::Request<Incoming>;
@@ -196,11 +196,11 @@ pub async fn serve(
 }
 
 /// What a thread does once its connection is there.
-type Job = Box<dyn FnOnce(Runtime) + Send>;
+type Serve = Box<dyn FnOnce(Runtime) + Send>;
 
 /// Starts a thread with a runtime. It ends when the sender is dropped without a job.
-async fn start_thread() -> io::Result<oneshot::Sender<Job>> {
-    let (sender, job) = oneshot::channel::<Job>();
+async fn start_thread() -> io::Result<oneshot::Sender<Serve>> {
+    let (sender, job) = oneshot::channel::<Serve>();
     let (report, started) = oneshot::channel();
     let run = move || match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
@@ -211,7 +211,7 @@ async fn start_thread() -> io::Result<oneshot::Sender<Job>> {
         }
         Err(error) => drop(report.send(Err(error))),
     };
-    thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(run)?;
+    thread::Builder::new().name("connection".to_owned()).stack_size(CONNECTION_STACK).spawn(run)?;
     started.await.map_err(io::Error::other)?
 }
 
@@ -233,7 +233,10 @@ struct Connections<H> {
 
 impl<H> Connections<H> {
     /// Waits for a client, for room, and for a thread.
-    async fn accept(&mut self, listeners: &[tokio::net::TcpListener]) -> io::Result<(oneshot::Sender<Job>, TcpStream)> {
+    async fn accept(
+        &mut self,
+        listeners: &[tokio::net::TcpListener],
+    ) -> io::Result<(oneshot::Sender<Serve>, TcpStream)> {
         let accepted = poll_fn(|cx| {
             let ready = listeners.iter().map(|listener| listener.poll_accept(cx));
             ready.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
@@ -320,7 +323,10 @@ impl<H: Handler> Connection<H> {
             let service = service_fn(async |request| Ok::<_, Infallible>(self.respond(&request, peer).await));
             let mut http = http1::Builder::new();
             // A client that closes its sending half still gets its response.
-            http.half_close(true).max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(timeouts.head);
+            http.half_close(true)
+                .max_buf_size(MAX_REQUEST_HEAD)
+                .timer(TokioTimer::new())
+                .header_read_timeout(timeouts.head);
             watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await.map_err(io::Error::other)
         };
         tokio::select! {

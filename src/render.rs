@@ -31,7 +31,7 @@ pub fn render(mut families: Vec<Family>, format: Format) -> Result<String, fmt::
     let mut text = Text::with_capacity(bytes);
     let written_here: Vec<_> = families.extract_if(.., |family| is_written_here(family, format)).collect();
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Families { families, format }));
+    registry.register_collector(Box::new(FamilyCollector { families, format }));
     encode_registry(&mut text, &registry)?;
     for family in &written_here {
         write_here(&mut text, family, format)?;
@@ -44,12 +44,12 @@ pub fn render(mut families: Vec<Family>, format: Format) -> Result<String, fmt::
 
 /// The families that prometheus-client can write. A registry owns what it encodes, so each scrape has its own, which is cheap.
 #[derive(Debug)]
-struct Families {
+struct FamilyCollector {
     families: Vec<Family>,
     format: Format,
 }
 
-impl Collector for Families {
+impl Collector for FamilyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.families.iter().try_for_each(|family| encode(&mut encoder, family, self.format))
     }

@@ -186,7 +186,7 @@ impl<'a> Value<'a> {
     /// called twice, and the last value counts. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
-        serde_json::Deserializer::from_str(text).deserialize_map(Members::of(text, member)).ok().map(|_| ())
+        serde_json::Deserializer::from_str(text).deserialize_map(MemberReader::of(text, member)).ok().map(|_| ())
     }
 }
 
@@ -205,7 +205,7 @@ pub fn date_time(time: SystemTime) -> String {
 pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Result<(), ScrapeError> {
     let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let document = deserializer.deserialize_any(Document(Members::of(text, member))).and_then(|document| {
+    let document = deserializer.deserialize_any(Document(MemberReader::of(text, member))).and_then(|document| {
         deserializer.end()?;
         Ok(document)
     });
@@ -240,7 +240,7 @@ enum Content {
 }
 
 /// Reads a whole document.
-struct Document<F>(Members<F>);
+struct Document<F>(MemberReader<F>);
 
 impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
     type Value = Content;
@@ -294,13 +294,13 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
 }
 
 /// Reads an object and counts its members.
-struct Members<F> {
+struct MemberReader<F> {
     member: F,
     /// Whether a key can have escapes. Searching the text once is cheaper than searching each key.
     has_escapes: bool,
 }
 
-impl<F> Members<F> {
+impl<F> MemberReader<F> {
     fn of(text: &str, member: F) -> Self {
         Self { member, has_escapes: memchr::memchr(b'\\', text.as_bytes()).is_some() }
     }
@@ -315,7 +315,7 @@ impl<F> Members<F> {
     }
 }
 
-impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Members<F> {
+impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for MemberReader<F> {
     type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,11 +35,11 @@ pub struct Members<'a> {
 impl<'a> Members<'a> {
     /// The largest number of members that are kept. When it is reached, half of them are dropped, so the work for each member does
     /// not grow with their number.
-    const ROOM: usize = 2 * MAX_UNKNOWN;
+    const MAX_KEPT: usize = 2 * MAX_UNKNOWN;
 
     /// Adds a member. If a key comes twice, the last value counts.
     pub fn push(&mut self, key: Cow<'a, str>, value: Value<'a>) {
-        if self.members.len() == Self::ROOM {
+        if self.members.len() == Self::MAX_KEPT {
             self.tidy();
             self.dropped += (self.members.len() as u64).saturating_sub(MAX_UNKNOWN as u64);
             self.members.truncate(MAX_UNKNOWN);
@@ -225,7 +225,7 @@ mod tests {
         let mut members = Members::default();
         for number in 0..100_000u64 {
             members.push(Cow::Owned((number % 60_000).to_string()), Value::Number(Number::Unsigned(number)));
-            assert!(members.members.len() <= Members::ROOM);
+            assert!(members.members.len() <= Members::MAX_KEPT);
         }
         // The same key again and again is one member.
         let mut members = Members::default();

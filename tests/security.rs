@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use jitsiexporter::http::MAX_HEAD;
+use jitsiexporter::http::MAX_REQUEST_HEAD;
 use support::Then::KeepAlive;
 use support::{CURRENT, Exporter, FakeBridge, command, reason, response, sample};
 
@@ -125,7 +125,7 @@ fn clients_cannot_fill_the_log() {
 #[test]
 fn large_heads_get_431() {
     let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
-    for (length, status) in [(MAX_HEAD - 4096, 200), (MAX_HEAD + 4096, 431)] {
+    for (length, status) in [(MAX_REQUEST_HEAD - 4096, 200), (MAX_REQUEST_HEAD + 4096, 431)] {
         let filler = "x".repeat(length);
         assert_eq!(exporter.request("GET", "/health", &[("X-Filler", &filler)]).status, status, "{length}");
     }

@@ -117,7 +117,7 @@ fn metrics() -> String {
 /// Why a scrape fails, and what to do.
 fn reasons() -> String {
     let mut table = String::from("| reason | what the log says | what to do |\n|---|---|---|\n");
-    for error::Row { reason, what, remedy } in error::table() {
+    for error::Explanation { reason, what, remedy } in error::table() {
         writeln!(table, "| `{reason}` | {what} | {remedy} |").unwrap();
     }
     table
