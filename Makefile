@@ -28,9 +28,9 @@ e2e: ## let a real Prometheus scrape a fleet of exporters
 	cargo build
 	python3 tests/tools/e2e.py target/debug/jitsiexporter
 
-web-config: ## compare with node_exporter who gets in with one web configuration
+web-config: ## compare with node_exporter which clients web configurations admit
 	cargo build
-	python3 tests/tools/web_config.py
+	python3 tests/tools/web_config.py target/debug/jitsiexporter
 
 rules: ## test alert and recording rules with promtool
 	promtool check config deploy/prometheus/prometheus.yml

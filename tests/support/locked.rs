@@ -187,7 +187,12 @@ pub fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str, headers:
 
 /// The `Authorization` header, as a whole line.
 pub fn basic(user: &str, password: &str) -> String {
-    format!("Authorization: Basic {}\r\n", BASE64.encode(format!("{user}:{password}")))
+    authorization(&format!("{user}:{password}"))
+}
+
+/// The same for credentials that may lack their colon.
+pub fn authorization(credentials: &str) -> String {
+    format!("Authorization: Basic {}\r\n", BASE64.encode(credentials))
 }
 
 /// A bcrypt hash as htpasswd makes it.

@@ -117,8 +117,8 @@ class Locked:
     def __init__(self, binary, stack):
         self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="e2e-")))
         certificates = Certificates(self.folder)
-        certificates.itself("root")
-        certificates.itself("clients")
+        certificates.authority("root")
+        certificates.authority("clients")
         certificates.signed("server", "root", "subjectAltName=DNS:localhost")
         certificates.signed("client", "clients", "extendedKeyUsage=clientAuth")
         tls = "cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.pem"

@@ -20,14 +20,11 @@ Needs prometheus (Debian package of that name). Takes about a minute, two at mos
 """
 
 import contextlib
-import csv
 import json
 import math
 import os
-import pathlib
 import re
 import socket
-import subprocess
 import sys
 import time
 import urllib.parse

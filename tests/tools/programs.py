@@ -95,7 +95,8 @@ class Exporter:
         listens = re.search(r"listens on (https?)://\S+:(\d+)/metrics", self.log[0])
         if not listens:
             raise Failure(f"the exporter does not log where it listens: {self.log[0]}")
-        self.address = f"127.0.0.1:{listens[2]}"
+        self.port = int(listens[2])
+        self.address = f"127.0.0.1:{self.port}"
         self.url = f"{listens[1]}://{self.address}"
         # The log is read to its end, so that the exporter never waits for a reader.
         self.reader = threading.Thread(target=lambda: self.log.extend(process.stderr), daemon=True)
@@ -216,20 +217,44 @@ def prometheus(program, config):
 
 
 class Certificates:
-    """Certificates and keys (NAME.pem, NAME.key) in a folder, made by openssl as people make them."""
+    """Certificates and keys (NAME.pem, NAME.key) in a folder, made by openssl."""
+
+    # Of an authority for `openssl ca`, which can date a certificate at will.
+    AUTHORITY = """
+        [ca]
+        default_ca = any
+        [any]
+        database = index
+        new_certs_dir = .
+        default_md = sha256
+        policy = policy
+        rand_serial = yes
+        unique_subject = no
+        [policy]
+        commonName = supplied
+    """
 
     def __init__(self, folder):
         self.folder = folder
+        (folder / "authority").write_text(self.AUTHORITY)
+        (folder / "index").touch()
 
-    def key(self, name):
-        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+    def openssl(self, *arguments):
+        output("openssl", *arguments, cwd=self.folder)
 
-    def itself(self, name):
-        """One that is signed by itself; an authority if it signs others."""
-        output("openssl", "req", "-x509", *self.key(name), "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2", cwd=self.folder)
+    def request(self, name, subject, *more):
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+        self.openssl("req", *more, *key, "-subj", f"/CN={subject or name}")
 
-    def signed(self, name, issuer, extensions):
+    def authority(self, name, subject=None):
+        """One that is signed by itself and may sign others."""
+        self.request(name, subject, "-x509", "-out", f"{name}.pem", "-days", "2")
+
+    def signed(self, name, issuer, extensions="basicConstraints=CA:FALSE", years=(2020, 2049)):
+        """One that is signed by an authority, or by itself."""
         (self.folder / "extensions").write_text(extensions)
-        output("openssl", "req", "-new", *self.key(name), "-out", "request", "-subj", f"/CN={name}", cwd=self.folder)
-        command = ["openssl", "x509", "-req", "-in", "request", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial"]
-        output(*command, "-extfile", "extensions", "-days", "2", "-out", f"{name}.pem", cwd=self.folder)
+        self.request(name, None, "-new", "-out", "request")
+        by = ["-selfsign"] if name == issuer else ["-cert", f"{issuer}.pem"]
+        dates = ["-startdate", f"{years[0]}0101000000Z", "-enddate", f"{years[1]}0101000000Z"]
+        ca = ["ca", "-batch", "-notext", "-config", "authority", "-in", "request", "-extfile", "extensions"]
+        self.openssl(*ca, *by, "-keyfile", f"{issuer}.key", *dates, "-out", f"{name}.pem")
