@@ -2,31 +2,24 @@
 //! clients can do wrong while one scrapes. Times are measured and printed (`--nocapture`). The limits for the longest of them
 //! are generous, because a neighbour may be busy; those for the shortest and the median are what users are told.
 
-#[path = "support/crowd.rs"]
-mod crowd;
-#[path = "support/exposition.rs"]
-mod exposition;
-#[path = "support/faults.rs"]
-mod faults;
 #[path = "support/locked.rs"]
 mod locked;
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use crowd::{Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
-use exposition::{own, read};
-use faults::{GOOD, QUICK, SLOW, keep};
-use jitsiexporter::format::Format;
+use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use locked::{Connection, Folder, HALF, Identity, authority};
-use support::Then::KeepAlive;
-use support::{CURRENT, Exporter, FakeBridge, eventually, reason, response, sample};
+use support::crowd::{Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
+use support::faults::{GOOD, QUICK, SLOW};
+use support::{CURRENT, Exporter, Exposition, FakeBridge, eventually};
 
 /// How much later than it should an answer may come before a test fails.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -43,33 +36,12 @@ const ENOUGH: usize = 9;
 /// The exporter keeps up to this many connections to the bridge.
 const KEPT: usize = 8;
 
-/// How long things took, in order.
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort();
-        Self(times)
-    }
-
-    fn shortest(&self) -> Duration {
-        self.0[0]
-    }
-
-    fn median(&self) -> Duration {
-        self.0[self.0.len() / 2]
-    }
-
-    fn longest(&self) -> Duration {
-        self.0[self.0.len() - 1]
-    }
-}
-
-impl std::fmt::Display for Times {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (shortest, median, longest) = (self.shortest(), self.median(), self.longest());
-        write!(f, "{shortest:?} to {longest:?}, {median:?} in the median of {}", self.0.len())
-    }
+/// How long things took: the shortest, the median and the longest.
+fn spread(what: &str, mut times: Vec<Duration>) -> [Duration; 3] {
+    times.sort();
+    let (shortest, median, longest) = (times[0], times[times.len() / 2], times[times.len() - 1]);
+    println!("{what}: {shortest:?} to {longest:?}, {median:?} in the median of {}", times.len());
+    [shortest, median, longest]
 }
 
 /// Descriptors, threads and connections to the bridge, which have to come back to where they were.
@@ -119,7 +91,7 @@ impl AtRest {
         if is_release() {
             assert!(memory(pid, "VmHWM") < 16 * 1024, "{what} took {} KiB", memory(pid, "VmHWM"));
         }
-        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "after {what}");
+        assert!(exporter.metrics().is_up(), "after {what}");
     }
 }
 
@@ -128,7 +100,7 @@ fn faulty_bridge_never_spoils_a_response() {
     let faulty = Arc::new(AtomicBool::new(false));
     let good_answers = Arc::new(AtomicUsize::new(0));
     let (switch, counter) = (Arc::clone(&faulty), Arc::clone(&good_answers));
-    let bridge = FakeBridge::try_start(move |stream, number| {
+    let bridge = FakeBridge::start(move |stream, number| {
         let choice = scattered(number);
         let place = choice / 2;
         if switch.load(Ordering::SeqCst) && choice.is_multiple_of(2) {
@@ -145,57 +117,43 @@ fn faulty_bridge_never_spoils_a_response() {
 
     // The scraper's timeout, of which the exporter takes three quarters.
     let (timeout, budget) = ("0.6", Duration::from_millis(450));
-    let good = expected(CURRENT);
-    let (worst, timed_out) = (Mutex::new(Duration::ZERO), Mutex::new(Vec::new()));
-    let (up, down) = (AtomicUsize::new(0), Mutex::new(std::collections::BTreeMap::<String, usize>::new()));
-    thread::scope(|scope| {
-        for client in 0..8 {
-            let (good, worst, timed_out, up, down) = (&good, &worst, &timed_out, &up, &down);
-            let address = exporter.address();
-            scope.spawn(move || {
-                let mut connection = Client::connect(address);
-                for _ in 0..60 {
-                    let start = Instant::now();
-                    let format = if client % 2 == 0 { Format::OpenMetrics } else { Format::Text };
-                    let accept = if client % 2 == 0 { "*/*" } else { "text/plain" };
-                    let headers = format!("Accept: {accept}\r\nX-Prometheus-Scrape-Timeout-Seconds: {timeout}\r\n");
-                    let (status, text) = connection.get("/metrics", &headers);
-                    let took = start.elapsed();
-                    let mut worst = worst.lock().unwrap();
-                    *worst = took.saturating_sub(budget).max(*worst);
-                    drop(worst);
-                    assert_eq!(status, 200, "{text}");
-                    let families = read(&text, format).unwrap_or_else(|error| panic!("{error}\n{text}"));
-                    if sample(&text, "jitsi_up") == Some("1") {
-                        up.fetch_add(1, Ordering::SeqCst);
-                        if format == Format::OpenMetrics {
-                            assert_eq!(timeless(&text), *good, "not the whole report");
-                        }
-                        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), families.len());
-                        assert_eq!(sample(&text, "jitsi_threads"), sample(good, "jitsi_threads"));
-                    } else {
-                        assert!(families.iter().all(|family| own(family.name.trim_end_matches("_info"))), "{text}");
-                        let reason = reason(&text).expect("a reason");
-                        *down.lock().unwrap().entry(reason.to_owned()).or_default() += 1;
-                        if reason == "timeout" {
-                            timed_out.lock().unwrap().push(took);
-                        }
-                    }
+    let (took, timed_out) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (up, down) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<String, usize>::new()));
+    let client = |format: Format| {
+        let accept = if format == OpenMetrics { "*/*" } else { "text/plain" };
+        let good = expected(format);
+        let headers = format!("Accept: {accept}\r\nX-Prometheus-Scrape-Timeout-Seconds: {timeout}\r\n");
+        let mut connection = Client::connect(&exporter);
+        for _ in 0..60 {
+            let start = Instant::now();
+            let answer = connection.get("/metrics", &headers);
+            took.lock().unwrap().push(start.elapsed());
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let scrape = Exposition::read(&answer.body, format).unwrap_or_else(|error| panic!("{error}\n{answer:?}"));
+            if let Some(reason) = scrape.reason() {
+                *down.lock().unwrap().entry(reason.to_owned()).or_default() += 1;
+                if reason == "timeout" {
+                    timed_out.lock().unwrap().push(start.elapsed());
                 }
-            });
+                continue;
+            }
+            up.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(timeless(&scrape.text), good, "not the whole report");
+        }
+    };
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let client = &client;
+            scope.spawn(move || client(if number % 2 == 0 { OpenMetrics } else { Text }));
         }
     });
-    let (up, down, worst) = (up.into_inner(), down.into_inner().unwrap(), worst.into_inner().unwrap());
-    println!(
-        "480 scrapes: {up} up ({} good answers), {down:?}, latest {worst:?} after the budget",
-        good_answers.load(Ordering::SeqCst)
-    );
-    assert!(worst < PATIENCE, "an answer came {worst:?} after its budget");
-    let timed_out = Times::of(timed_out.into_inner().unwrap());
-    println!("{timed_out} until a timeout");
+    let (up, down) = (up.into_inner(), down.into_inner().unwrap());
+    println!("480 scrapes: {up} up ({good_answers:?} good answers), {down:?}");
+    let [.., longest] = spread("scrapes", took.into_inner().unwrap());
+    assert!(longest < budget + PATIENCE, "of a budget of {budget:?}, a scrape took {longest:?}");
+    let [shortest, ..] = spread("timeouts", timed_out.into_inner().unwrap());
     // Not one gave up while there was time.
-    assert!(timed_out.shortest() >= budget, "of a budget of {budget:?}, a timeout took {timed_out}");
-    assert!(timed_out.shortest() < budget + LATE, "of a budget of {budget:?}, a timeout took {timed_out}");
+    assert!((budget..budget + LATE).contains(&shortest), "of a budget of {budget:?}, a timeout took {shortest:?}");
     // Half of the answers were good.
     assert!(up > 100 && up <= good_answers.load(Ordering::SeqCst), "{up} of {good_answers:?}");
     for reason in ["connect", "timeout", "status", "too_large", "malformed", "no_statistics"] {
@@ -207,10 +165,7 @@ fn faulty_bridge_never_spoils_a_response() {
 
 /// A bridge that answers after a moment, so that there is a middle of a scrape.
 fn slow() -> FakeBridge {
-    FakeBridge::try_start(|stream, _| {
-        sleep(Duration::from_millis(50));
-        keep(stream, "200 OK", "application/json", CURRENT)
-    })
+    FakeBridge::slow(Duration::from_millis(50), CURRENT)
 }
 
 /// Scrapes while something else goes on, again and again until there are enough scrapes, and gives their number.
@@ -222,10 +177,10 @@ fn beside(exporter: &Exporter, what: &str, trouble: impl Fn()) -> usize {
             while !done.load(Ordering::SeqCst) {
                 let start = Instant::now();
                 // Should the machine be so busy that the trouble piles up, a scrape may be refused, and is tried again.
-                let text =
+                let answer =
                     eventually(PATIENCE, || Some(exporter.get("/metrics")).filter(|answer| answer.status == 200));
-                let text = text.unwrap_or_else(|| panic!("no answer beside {what}")).body;
-                assert_eq!(sample(&text, "jitsi_up"), Some("1"), "beside {what}");
+                let answer = answer.unwrap_or_else(|| panic!("no answer beside {what}"));
+                assert!(answer.exposition().is_up(), "beside {what}");
                 times.lock().unwrap().push(start.elapsed());
                 sleep(Duration::from_millis(5));
             }
@@ -240,31 +195,39 @@ fn beside(exporter: &Exporter, what: &str, trouble: impl Fn()) -> usize {
         normal.join().expect("normal scrapes");
         troubled.unwrap_or_else(|panic| resume_unwind(panic));
     });
-    let times = Times::of(times.into_inner().unwrap());
-    println!("{what}: scrapes beside it took {times}");
-    assert!(times.longest() < PATIENCE, "beside {what} a scrape took {times}");
-    assert!(times.median() < NORMAL, "beside {what} a scrape took {times}");
-    times.0.len()
+    let times = times.into_inner().unwrap();
+    let number = times.len();
+    let [_, median, longest] = spread(&format!("scrapes beside {what}"), times);
+    assert!(longest < PATIENCE && median < NORMAL, "beside {what} scrapes took {median:?}, and up to {longest:?}");
+    number
 }
 
 #[test]
-fn half_requests_do_not_delay_a_scrape() {
-    let bridge = slow();
-    let exporter = exporter(&bridge, &[]);
-    let at_rest = AtRest::of(&exporter, &bridge);
-    beside(&exporter, "200 clients with half a request", || {
-        let half: Vec<_> = (0..200)
-            .map(|number| {
-                let mut stream = TcpStream::connect(exporter.address()).unwrap();
-                let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Filler: xxxxxxxx";
-                stream.write_all(&request[..number % request.len()]).unwrap();
-                stream
-            })
-            .collect();
-        sleep(Duration::from_millis(500));
-        drop(half);
-    });
-    at_rest.again("200 clients with half a request", &exporter, &bridge);
+fn waiting_clients_do_not_delay_a_scrape() {
+    let half = |number: usize| {
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Filler: xxxxxxxx";
+        request[..number % request.len()].to_owned()
+    };
+    let announced = |number: usize| {
+        let method = if number.is_multiple_of(2) { "GET" } else { "POST" };
+        let body = ["Content-Length: 9", "Content-Length: 9\r\nExpect: 100-continue", "Transfer-Encoding: chunked"];
+        format!("{method} /metrics HTTP/1.1\r\nHost: x\r\n{}\r\n\r\n", body[number % body.len()])
+    };
+    for (what, clients, request) in [
+        ("200 clients with half a request", 200, &half as &dyn Fn(usize) -> String),
+        ("300 clients that announce a body", 300, &announced),
+    ] {
+        let bridge = slow();
+        let exporter = exporter(&bridge, &[]);
+        let at_rest = AtRest::of(&exporter, &bridge);
+        beside(&exporter, what, || {
+            let waiting: Vec<_> = (0..clients).map(|number| exporter.open(request(number))).collect();
+            // Longer than a scrape that is refused is tried again.
+            sleep(PATIENCE + Duration::from_millis(500));
+            drop(waiting);
+        });
+        at_rest.again(what, &exporter, &bridge);
+    }
 }
 
 #[test]
@@ -277,6 +240,7 @@ fn tls_connections_and_stalled_handshakes_take_little_memory() {
     let bridge = slow();
     let exporter = exporter(&bridge, &["--web-config-file", &file]);
     let client = locked::client(&root, None);
+    let mut times = Vec::new();
     for _ in 0..3 {
         let open: Vec<_> = (0..100)
             .map(|_| {
@@ -285,50 +249,22 @@ fn tls_connections_and_stalled_handshakes_take_little_memory() {
                 open
             })
             .collect();
-        let stalled: Vec<_> = (0..200)
-            .map(|number| {
-                let mut stream = TcpStream::connect(exporter.address()).unwrap();
-                let _ = stream.write_all(&HALF[..number % (HALF.len() + 1)]);
-                stream
-            })
-            .collect();
+        let stalled: Vec<_> = (0..200).map(|number| exporter.open(&HALF[..number % (HALF.len() + 1)])).collect();
         for _ in 0..3 {
             let start = Instant::now();
             let got = locked::get(exporter.address(), &client, "/metrics", "").expect("a response");
-            assert_eq!(sample(&got.body, "jitsi_up"), Some("1"));
-            assert!(start.elapsed() < PATIENCE, "beside 200 stalled handshakes a scrape took {:?}", start.elapsed());
+            assert!(Exposition::of(&got.body).is_up());
+            times.push(start.elapsed());
         }
         drop((open, stalled));
     }
+    let [_, median, _] = spread("scrapes beside 200 stalled handshakes", times);
+    assert!(median < PATIENCE, "beside 200 stalled handshakes a scrape took {median:?}");
     let peak = memory(exporter.pid(), "VmHWM");
     println!("200 stalled handshakes: peak memory {peak} KiB");
     if is_release() {
         assert!(peak < 24 * 1024, "200 stalled handshakes took {peak} KiB");
     }
-}
-
-#[test]
-fn announced_bodies_do_not_delay_a_scrape() {
-    let bridge = slow();
-    let exporter = exporter(&bridge, &[]);
-    let at_rest = AtRest::of(&exporter, &bridge);
-    beside(&exporter, "300 clients that announce a body", || {
-        let waiting: Vec<_> = (0..300)
-            .map(|number| {
-                let mut stream = TcpStream::connect(exporter.address()).unwrap();
-                let body =
-                    ["Content-Length: 9", "Content-Length: 9\r\nExpect: 100-continue", "Transfer-Encoding: chunked"];
-                let method = if number % 2 == 0 { "GET" } else { "POST" };
-                let head = format!("{method} /metrics HTTP/1.1\r\nHost: x\r\n{}\r\n\r\n", body[number % body.len()]);
-                let _ = stream.write_all(head.as_bytes());
-                stream
-            })
-            .collect();
-        // Longer than a scrape that is refused is tried again.
-        sleep(PATIENCE + Duration::from_millis(500));
-        drop(waiting);
-    });
-    at_rest.again("300 clients that announce a body", &exporter, &bridge);
 }
 
 /// Reports of the largest size that is read, each made to take as much memory as it can.
@@ -349,12 +285,8 @@ fn hostile_reports() -> [String; 5] {
 #[test]
 fn hostile_reports_take_little_memory() {
     for (number, report) in hostile_reports().into_iter().enumerate() {
-        let answer = response("200 OK", "application/json", &report);
-        let bridge = FakeBridge::try_start(move |stream, _| {
-            // All scrapes are under way before the first report comes.
-            sleep(Duration::from_millis(300));
-            stream.write_all(answer.as_bytes()).map(|()| KeepAlive)
-        });
+        // All scrapes are under way before the first report comes.
+        let bridge = FakeBridge::slow(Duration::from_millis(300), &report);
         let exporter = exporter(&bridge, &[]);
         for _ in 0..3 {
             thread::scope(|scope| {
@@ -380,7 +312,7 @@ fn vanished_clients_leak_nothing() {
     let scrapes = beside(&exporter, "1,000 clients that vanish", || {
         for round in 0..40 {
             let asked = bridge.hits();
-            let clients: Vec<_> = (0..25).map(|_| TcpStream::connect(exporter.address()).unwrap()).collect();
+            let clients: Vec<_> = (0..25).map(|_| exporter.open("")).collect();
             for mut stream in clients {
                 if round % 2 == 0 {
                     // Closed with nothing unread, which is a FIN.
@@ -411,11 +343,9 @@ fn malformed_requests_do_not_delay_a_scrape() {
     let exporter = exporter(&bridge, &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
     // A client that is still sending may see a reset instead of the answer that was given before it. Not always.
-    let refusals = Mutex::new(std::collections::BTreeMap::<&str, usize>::new());
+    let refusals = Mutex::new(BTreeMap::<&str, usize>::new());
     let send = |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(exporter.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let _ = stream.write_all(bytes);
+        let mut stream = exporter.open(bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
         // An error is a reset: the exporter closed before it had read everything.
@@ -429,7 +359,7 @@ fn malformed_requests_do_not_delay_a_scrape() {
             *refusals.lock().unwrap().entry(status).or_default() += 1;
         }
     };
-    beside(&exporter, "requests that are none", || {
+    beside(&exporter, "malformed requests", || {
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -454,5 +384,5 @@ fn malformed_requests_do_not_delay_a_scrape() {
     let refusals = refusals.into_inner().unwrap();
     println!("refusals that were read: {refusals:?}");
     assert_eq!(refusals.into_keys().collect::<Vec<_>>(), ["400", "405", "431"], "the statuses of the refusals");
-    at_rest.again("requests that are none", &exporter, &bridge);
+    at_rest.again("malformed requests", &exporter, &bridge);
 }

@@ -1,41 +1,22 @@
-//! Faults of the bridge: each gives `jitsi_up 0` and the right reason within the budget, and the next scrape of a healthy bridge is
-//! complete.
+//! Bridges that fail: each fault gives `jitsi_up 0` and its reason within the budget, and the next scrape of a healthy bridge is
+//! complete, also after a restart.
 
-#[path = "support/faults.rs"]
-mod faults;
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use faults::{QUICK, SLOW};
 use jitsiexporter::bridge::MAX_BODY;
+use jitsiexporter::format::Format::OpenMetrics;
 use support::Then::{Close, KeepAlive};
-use support::{CURRENT, Exporter, FakeBridge, command, eventually, reason, response, sample};
+use support::crowd::{expected, timeless};
+use support::faults::{GOOD, QUICK, SLOW, assert_failure};
+use support::{CURRENT, Exporter, FakeBridge, command, eventually, ok};
 use tokio::net::TcpSocket;
-
-/// The longest line of the log, in characters, for a URL of a usual length.
-const MAX_LINE: usize = 200;
-const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
-
-/// One scrape of a faulty bridge: the reason, and the line in the log. The budget is long enough for a busy machine, because it is
-/// not used up.
-fn failure(url: &str) -> (String, String) {
-    let exporter = Exporter::before(url, &["--timeout", "30"]);
-    let text = exporter.metrics();
-    assert_eq!(sample(&text, "jitsi_up"), Some("0"), "{text}");
-    assert!(!text.contains("jitsi_conferences"), "invented statistics: {text}");
-    let reason = reason(&text).expect("a reason").to_owned();
-    let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
-    let line = exporter.wait_for_log(&format!("{}: ", shown.trim_start_matches("http://")));
-    assert!(line.len() <= MAX_LINE || shown.len() > USUAL_URL, "{} characters: {line}", line.len());
-    (reason, line)
-}
 
 /// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
 /// depends on the exporter, how late the others are on the machine.
@@ -48,26 +29,14 @@ fn assert_timeout(url: &str, words: &str) {
     for (exporter, headers) in [(&by_option, &[][..]), (&by_header, &header)] {
         let late = (0..4).map(|_| {
             let start = Instant::now();
-            let text = exporter.request("GET", "/metrics", headers).body;
-            assert_eq!(reason(&text), Some("timeout"), "{text}");
-            assert!(!text.contains("jitsi_conferences"), "invented statistics: {text}");
+            let scrape = exporter.request("GET", "/metrics", headers).exposition();
+            assert_eq!(scrape.reason(), Some("timeout"), "{}", scrape.text);
             start.elapsed().checked_sub(budget).expect("not before the budget ends")
         });
         let least = late.min().unwrap();
         assert!(least < Duration::from_millis(300), "at least {least:?} late");
         exporter.wait_for_log(words);
     }
-}
-
-/// One scrape of a bridge that sends these bytes and closes.
-fn failure_of(bytes: impl Into<Vec<u8>>) -> (String, String) {
-    failure(&FakeBridge::bytes(bytes).url())
-}
-
-#[track_caller]
-fn assert_failure((reason, log): (String, String), expected: &str, words: &str) {
-    assert_eq!(reason, expected, "{log}");
-    assert!(log.contains(words), "{words:?} is not in {log:?}");
 }
 
 /// A URL at which nothing listens, as long as the socket lives.
@@ -79,25 +48,42 @@ fn nowhere() -> (TcpSocket, String) {
 }
 
 #[test]
-fn reports_a_refused_connection() {
-    let (_socket, url) = nowhere();
-    assert_failure(failure(&url), "connect", "connection refused; is the bridge running");
+fn reports_each_fault_and_recovers() {
+    for fault in QUICK {
+        let bridge =
+            FakeBridge::start(|stream, number| if number == 0 { (fault.respond)(stream) } else { GOOD[0](stream) });
+        println!("{}", fault.name);
+        let exporter = assert_failure(&bridge.url(), &[], fault.reason, fault.log);
+        assert!(exporter.metrics().is_up(), "after {}: {:?}", fault.name, exporter.log());
+    }
 }
 
 #[test]
-fn reports_an_unknown_host_name() {
+fn reports_failures_without_a_response() {
+    let (_socket, url) = nowhere();
+    assert_failure(&url, &[], "connect", "connection refused; is the bridge running");
+    // Closing a socket with unread data resets the connection.
+    let reset = FakeBridge::raw(|stream| stream.peek(&mut [0]).map(drop));
+    assert_failure(&reset.url(), &[], "connect", "the connection was closed before a response");
     // A label longer than 63 bytes is refused without a name server.
     let name = format!("{}.invalid", "x".repeat(64));
-    let url = format!("http://{name}/colibri/stats");
-    assert_failure(failure(&url), "resolve", &format!("cannot resolve the host name: \"{name}\""));
+    let words = format!("cannot resolve the host name: \"{name}\"");
+    assert_failure(&format!("http://{name}/colibri/stats"), &[], "resolve", &words);
 }
 
 #[test]
-fn ends_the_wait_for_a_bridge_that_does_not_accept_with_the_budget() {
-    // The connections of this listener stay in its queue.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
-    assert_timeout(&url, "timed out while");
+fn has_another_remedy_for_404_of_the_own_metrics() {
+    let bridge = FakeBridge::bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let words = "status 404; bridges before 2022 have no /metrics: use --url http://HOST:8080/colibri/stats";
+    assert_failure(&bridge.url().replace("/colibri/stats", "/metrics"), &[], "status", words);
+}
+
+#[test]
+fn ends_slow_responses_with_the_budget() {
+    for fault in SLOW {
+        let bridge = FakeBridge::start(|stream, _| (fault.respond)(stream));
+        assert_timeout(&bridge.url(), fault.log);
+    }
 }
 
 /// A listener whose accept queue is full, so that the system drops packets for it, as a firewall does; and what fills the queue.
@@ -116,7 +102,10 @@ fn black_hole(port: u16) -> std::io::Result<(tokio::net::TcpListener, Vec<TcpStr
 }
 
 #[test]
-fn reports_a_full_accept_queue_as_timeout() {
+fn ends_the_wait_for_a_bridge_that_does_not_accept_with_the_budget() {
+    // The connections of this listener stay in its queue.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_timeout(&format!("http://{}/", listener.local_addr().unwrap()), "timed out while");
     let (listener, _queue) = black_hole(0).unwrap();
     assert_timeout(&format!("http://{}/", listener.local_addr().unwrap()), "timed out while connecting");
 }
@@ -135,176 +124,37 @@ fn tries_the_next_address_of_a_name_soon() {
         println!("not tested: this machine has no IPv6");
         return;
     };
-    let answer = response("200 OK", "application/json", CURRENT);
-    let _bridge = FakeBridge::listen(listener, move |stream, _| stream.write_all(answer.as_bytes()).map(|()| Close));
+    let _bridge = FakeBridge::listen(listener, |stream, _| GOOD[1](stream));
     let exporter = Exporter::before(&format!("http://localhost:{port}"), &["--timeout", "60"]);
-    let text = exporter.metrics();
-    assert_eq!(sample(&text, "jitsi_up"), Some("1"), "{:?}", exporter.log());
-    let took: f64 = sample(&text, "jitsi_scrape_duration_seconds").unwrap().parse().unwrap();
+    let scrape = exporter.metrics();
+    assert!(scrape.is_up(), "{:?}", exporter.log());
+    let took = scrape.number("jitsi_scrape_duration_seconds").unwrap();
     // 0.25 s on a machine that is not busy. Half of the budget for each address would be 30 s.
     assert!((0.2..20.0).contains(&took), "{took} s");
 }
 
 #[test]
-fn reports_each_fault() {
-    for fault in QUICK {
-        let bridge = FakeBridge::try_start(|stream, _| (fault.respond)(stream));
-        let (reason, log) = failure(&bridge.url());
-        assert_eq!(reason, fault.reason, "{}: {log}", fault.name);
-        assert!(log.contains(fault.log), "{}: {log}", fault.name);
-    }
-}
-
-#[test]
-fn ends_slow_responses_with_the_budget() {
-    for fault in SLOW {
-        let bridge = FakeBridge::try_start(|stream, _| (fault.respond)(stream));
-        assert_timeout(&bridge.url(), fault.log);
-    }
-}
-
-#[test]
-fn reports_a_connection_reset() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/colibri/stats", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        // Closing a socket with unread data resets the connection.
-        let _ = stream.peek(&mut [0]);
-    });
-    assert_failure(failure(&url), "connect", "the connection was closed before a response");
-}
-
-#[test]
-fn reports_an_incomplete_body() {
-    let answer = response("200 OK", "application/json", CURRENT);
-    assert_failure(failure_of(&answer.as_bytes()[..answer.len() - 100]), "malformed", "the response is incomplete");
-    let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":";
-    assert_failure(failure_of(chunk), "malformed", "the response is incomplete");
-}
-
-#[test]
-fn names_both_ways_to_statistics_for_404() {
-    let page = response("404 Not Found", "text/html", "<html><body><h2>HTTP ERROR 404</h2></body></html>");
-    let bridge = FakeBridge::bytes(page);
-    let words = "status 404; use --url http://HOST:8080/metrics, or enable REST: videobridge.apis.rest.enabled = true";
-    assert_failure(failure(&bridge.url()), "status", words);
-    let words = "status 404; bridges before 2022 have no /metrics: use --url http://HOST:8080/colibri/stats";
-    assert_failure(failure(&bridge.url().replace("/colibri/stats", "/metrics")), "status", words);
-}
-
-#[test]
-fn has_a_remedy_for_each_status() {
-    for (status, words) in [
-        ("204 No Content", "status 204; is this a bridge's /colibri/stats"),
-        ("301 Moved Permanently\r\nLocation: http://127.0.0.1:1/", "status 301; redirects are not followed"),
-        ("302 Found", "status 302; redirects are not followed"),
-        ("400 Bad Request", "status 400; a proxy says this if the port speaks TLS: use https:// in --url"),
-        ("401 Unauthorized", "status 401; give user and password"),
-        ("406 Not Acceptable", "status 406; is this a bridge's /colibri/stats"),
-        ("500 Server Error", "status 500; is this a bridge's /colibri/stats"),
-        ("502 Bad Gateway", "status 502; a proxy answers, and the bridge behind it does not"),
-        ("503 Service Unavailable", "status 503; a proxy answers, and the bridge behind it does not"),
-        ("504 Gateway Timeout", "status 504; a proxy answers, and the bridge behind it does not"),
-    ] {
-        // The body of such a response is not read as statistics.
-        let bridge = FakeBridge::bytes(response(status, "application/json", CURRENT));
-        assert_failure(failure(&bridge.url()), "status", words);
-        let label = format!("jitsi_scrape_error{{reason=\"status\",code=\"{}\"}}", &status[..3]);
-        let text = Exporter::before(&bridge.url(), &[]).metrics();
-        assert_eq!(sample(&text, &label), Some("1"), "{text}");
-    }
-}
-
-#[test]
-fn quotes_the_beginning_of_an_html_page() {
-    let page = response("200 OK", "text/html", "<!DOCTYPE html>\n<html>\"Welcome\"</html>");
-    assert_failure(failure_of(page), "malformed", "it begins with \"<!DOCTYPE html>\\n<html>\\\"Welcome");
-}
-
-/// A valid report of this size in bytes.
-fn report_of(size: usize) -> String {
-    let (head, tail) = ("{\"conferences\":4,\"filler\":\"", "\"}");
-    format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
-}
-
-#[test]
-fn limits_a_body_with_a_length() {
-    let bridge = FakeBridge::start(|stream, _| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{");
-        sleep(Duration::from_secs(20));
-        Close
-    });
-    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
-    assert_failure(
-        failure_of(response("200 OK", "application/json", &report_of(MAX_BODY + 1))),
-        "too_large",
-        "256 KiB",
-    );
-}
-
-#[test]
-fn limits_a_body_that_ends_with_the_connection() {
-    let bridge = FakeBridge::start(|stream, _| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-        while stream.write_all(&[b' '; 4096]).is_ok() {}
-        Close
-    });
-    assert_failure(failure(&bridge.url()), "too_large", "larger than 256 KiB");
-}
-
-#[test]
 fn accepts_the_largest_body_and_not_one_byte_more() {
     for (size, expected) in [(MAX_BODY, None), (MAX_BODY + 1, Some("too_large"))] {
-        let report = report_of(size);
+        let report = CURRENT.to_owned() + &" ".repeat(size - CURRENT.len());
         for answer in [
-            response("200 OK", "application/json", &report),
+            ok(&report),
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{report}\r\n0\r\n\r\n"),
             format!("HTTP/1.1 200 OK\r\n\r\n{report}"),
             format!("HTTP/1.0 200 OK\r\n\r\n{report}"),
         ] {
             let bridge = FakeBridge::bytes(answer);
-            let text = Exporter::before(&bridge.url(), &[]).metrics();
-            assert_eq!(reason(&text), expected, "{size}");
-            assert_eq!(sample(&text, "jitsi_conferences").is_some(), expected.is_none(), "{size}: {text}");
+            assert_eq!(Exporter::before(&bridge.url(), &[]).metrics().reason(), expected, "{size}");
         }
     }
 }
 
 #[test]
-fn reports_bodies_that_are_not_a_report() {
-    for (body, reason, words) in [
-        (&b"{\"conferences\": \"\xff\"}"[..], "malformed", "invalid utf-8"),
-        (b"{\"conferences\": 4", "malformed", "EOF while parsing"),
-        (b"", "malformed", "the response is not JSON: it is empty"),
-        (b"{}", "no_statistics", "videobridge.stats.enabled"),
-        (b"null", "no_statistics", "the response is not a JSON object: null"),
-        (b"[]", "no_statistics", "the response is not a JSON object: an empty array"),
-    ] {
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-        assert_failure(failure_of([head.as_bytes(), body].concat()), reason, words);
-    }
-}
-
-#[test]
-fn skips_only_the_deeply_nested_value() {
-    let deep = format!("{{\"conferences\":4,\"deep\":{}{}}}", "[".repeat(120_000), "]".repeat(120_000));
-    let bridge = FakeBridge::bytes(response("200 OK", "application/json", &deep));
-    let text = Exporter::before(&bridge.url(), &[]).metrics();
-    assert_eq!(sample(&text, "jitsi_conferences"), Some("4"), "{text}");
-    assert_eq!(sample(&text, "jitsi_unexposed_values"), Some("1"), "{text}");
-}
-
-#[test]
 fn sends_credentials_and_query_and_shows_neither() {
-    let bridge = FakeBridge::start(|stream, _| {
-        let _ = stream.write_all(response("401 Unauthorized", "text/plain", "").as_bytes());
-        KeepAlive
-    });
+    let bridge = FakeBridge::bytes("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
     let url = bridge.url().replace("://", "://me:se%40cret@") + "?token=cretin";
     let exporter = Exporter::before(&url, &[]);
-    let text = exporter.metrics();
+    let text = exporter.metrics().text;
     exporter.wait_for_log("status 401");
     let page = exporter.get("/").body;
     assert!(page.contains(&bridge.url()), "{page}");
@@ -319,16 +169,14 @@ fn sends_credentials_and_query_and_shows_neither() {
 #[test]
 fn accepts_the_longest_url_and_not_one_byte_more() {
     let bridge = FakeBridge::json(CURRENT);
-    let filled = |scheme: &str, rest: &str, length: usize| {
-        format!("{scheme}{}{rest}", "x".repeat(length - scheme.len() - rest.len()))
-    };
-    let authority = bridge.address().to_string();
-    for (scheme, rest) in
+    let authority = bridge.address();
+    for (begin, end) in
         [(format!("http://{authority}/"), String::new()), ("http://me:".to_owned(), format!("@{authority}/"))]
     {
-        let exporter = Exporter::before(&filled(&scheme, &rest, 2048), &[]);
-        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "{:?}", exporter.log());
-        let output = command(&["--once", "--url", &filled(&scheme, &rest, 2049)], &[]).output().unwrap();
+        let filled = |length: usize| format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
+        let exporter = Exporter::before(&filled(2048), &[]);
+        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+        let output = command(&["--once", "--url", &filled(2049)], &[]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(error, "jitsiexporter: --url: a URL of 2049 bytes is too long; 2048 are the most\n");
@@ -357,44 +205,36 @@ fn ignores_proxies_in_the_environment() {
     let bridge = FakeBridge::json(CURRENT);
     let (_socket, proxy) = nowhere();
     let variables = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-    let environment: Vec<_> = variables.map(|name| (name, &*proxy)).to_vec();
+    let environment = variables.map(|name| (name, &*proxy));
     let exporter = Exporter::start(&["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"], &environment);
-    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"));
+    assert!(exporter.metrics().is_up());
 }
 
 #[test]
-fn recovers_with_the_next_scrape() {
-    let bad = Arc::new(AtomicBool::new(true));
-    let switch = Arc::clone(&bad);
-    let bridge = FakeBridge::start(move |stream, _| {
-        let good = response("200 OK", "application/json", CURRENT);
-        let answer =
-            if switch.load(Ordering::SeqCst) { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{" } else { &good };
-        let _ = stream.write_all(answer.as_bytes());
-        if switch.load(Ordering::SeqCst) { Close } else { KeepAlive }
-    });
+fn keeps_few_idle_connections() {
+    let bridge = FakeBridge::slow(Duration::from_millis(300), CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
-    for round in 0..5 {
-        bad.store(true, Ordering::SeqCst);
-        assert_eq!(reason(&exporter.metrics()), Some("malformed"), "round {round}");
-        bad.store(false, Ordering::SeqCst);
-        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "round {round}");
-    }
+    thread::scope(|scope| (0..20).for_each(|_| drop(scope.spawn(|| exporter.metrics()))));
+    let kept = eventually(Duration::from_secs(2), || (bridge.connections() <= 8).then_some(()));
+    assert!(kept.is_some(), "{} connections are kept", bridge.connections());
+    // They are reused.
+    let accepted = bridge.accepted();
+    assert!(exporter.metrics().is_up());
+    assert_eq!(bridge.accepted(), accepted);
 }
 
 #[test]
 fn retries_a_stale_connection() {
     // The bridge responds once on each connection, keeps it open, and closes it when it gets the next request.
-    let answer = response("200 OK", "application/json", CURRENT);
-    let bridge = FakeBridge::start(move |stream, _| {
-        let _ = stream.write_all(answer.as_bytes());
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-        let _ = std::io::Read::read(stream, &mut [0; 1024]);
-        Close
+    let bridge = FakeBridge::raw(|stream| {
+        if stream.read(&mut [0; 1024])? > 0 {
+            stream.write_all(ok(CURRENT).as_bytes())?;
+        }
+        stream.read(&mut [0; 1024]).map(drop)
     });
     let exporter = Exporter::before(&bridge.url(), &[]);
     for round in 0..10 {
-        assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("1"), "round {round}: {:?}", exporter.log());
+        assert!(exporter.metrics().is_up(), "round {round}: {:?}", exporter.log());
     }
 }
 
@@ -403,18 +243,88 @@ fn discards_bytes_beyond_the_content_length() {
     let strays = Arc::new(AtomicUsize::new(0));
     let sent = Arc::clone(&strays);
     let bridge = FakeBridge::start(move |stream, number| {
-        let report = format!("{{\"conferences\":{number}}}");
-        let stray = response("200 OK", "application/json", "{\"conferences\":77}");
-        let _ = stream.write_all(response("200 OK", "application/json", &report).as_bytes());
+        stream.write_all(ok(&format!("{{\"conferences\":{number}}}")).as_bytes())?;
         sleep(Duration::from_millis(20));
-        let _ = stream.write_all(stray.as_bytes());
+        let _ = stream.write_all(ok("{\"conferences\":77}").as_bytes());
         sent.fetch_add(1, Ordering::SeqCst);
-        KeepAlive
+        Ok(KeepAlive)
     });
     let exporter = Exporter::before(&bridge.url(), &[]);
     for number in 0..5 {
-        assert_eq!(sample(&exporter.metrics(), "jitsi_conferences"), Some(&*number.to_string()));
+        assert_eq!(exporter.metrics().value("jitsi_conferences"), Some(&*number.to_string()));
         let sent = || (strays.load(Ordering::SeqCst) > number).then_some(());
         eventually(Duration::from_secs(10), sent).expect("the bridge continues");
+    }
+}
+
+/// A bridge on this port. The next response after `limit` is set stops after so many bytes, and the bridge says so.
+fn restartable(port: u16, limit: &Arc<AtomicUsize>, says: mpsc::Sender<()>) -> FakeBridge {
+    let limit = Arc::clone(limit);
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+    FakeBridge::listen(listener, move |stream, _| {
+        let answer = ok(CURRENT);
+        let limit = limit.swap(0, Ordering::SeqCst);
+        if limit > 0 {
+            stream.write_all(&answer.as_bytes()[..limit])?;
+            let _ = says.send(());
+            // Until the bridge ends.
+            return stream.read(&mut [0]).map(|_| Close);
+        }
+        // In pieces, so that the end can come within the head or the body.
+        for piece in answer.as_bytes().chunks(700) {
+            stream.write_all(piece)?;
+            sleep(Duration::from_millis(2));
+        }
+        Ok(KeepAlive)
+    })
+}
+
+#[test]
+fn first_scrape_after_a_restart_is_complete() {
+    let (limit, (sender, cut_off)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel());
+    let mut bridge = restartable(0, &limit, sender.clone());
+    let port = bridge.address().port();
+    // If the machine stalls between half a response and the end, the scrape still waits for the other half.
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "30"]);
+    let good = expected(OpenMetrics);
+    for round in 0..20 {
+        let first = exporter.metrics();
+        assert_eq!(timeless(&first.text), good, "after restart {round}: {:#?}", exporter.log());
+        // Six scrapes at once leave six idle connections. The two clients of the next step use two of them.
+        thread::scope(|scope| {
+            (0..6).for_each(|_| drop(scope.spawn(|| assert_eq!(timeless(&exporter.metrics().text), good))));
+        });
+
+        // These clients get the whole report or nothing of it. The end of the bridge cuts one of their responses.
+        let (stop, cut) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::SeqCst) {
+                        let scrape = exporter.metrics();
+                        match scrape.reason() {
+                            None => assert_eq!(timeless(&scrape.text), good),
+                            // An incomplete body is malformed. Without any response the reason is connect.
+                            Some("malformed") => _ = cut.fetch_add(1, Ordering::SeqCst),
+                            reason => assert_eq!(reason, Some("connect")),
+                        }
+                    }
+                });
+            }
+            sleep(Duration::from_millis(40 + round * 7));
+            // At another place of the body each time.
+            limit.store(200 + usize::try_from(round).unwrap() * 100, Ordering::SeqCst);
+            let half = cut_off.recv_timeout(Duration::from_secs(60));
+            // The clients end, so the idle connections of the exporter are stale when the bridge is back.
+            stop.store(true, Ordering::SeqCst);
+            drop(bridge);
+            assert!(half.is_ok(), "round {round}: the bridge does not respond");
+        });
+        assert!(cut.into_inner() > 0, "round {round}: no response was cut");
+        // Sometimes there is a scrape while the bridge is down.
+        if round % 4 == 0 {
+            assert_eq!(exporter.metrics().reason(), Some("connect"), "round {round}");
+        }
+        bridge = restartable(port, &limit, sender.clone());
     }
 }

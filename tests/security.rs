@@ -4,12 +4,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
-use jitsiexporter::http::MAX_REQUEST_HEAD;
-use support::Then::KeepAlive;
-use support::{CURRENT, Exporter, FakeBridge, command, reason, response, sample};
+use jitsiexporter::family::Naming::{Legacy, Standard};
+use support::exposition::check_scrape;
+use support::{CURRENT, Exporter, FakeBridge, command, response};
 
 #[test]
 fn clients_cannot_change_the_request_to_the_bridge() {
@@ -45,12 +44,9 @@ fn redirects_are_not_followed() {
     let elsewhere = FakeBridge::json(CURRENT);
     for status in ["301", "302", "303", "307", "308"] {
         let answer = response(&format!("{status} Moved\r\nLocation: {}", elsewhere.url()), "text/plain", "");
-        let bridge = FakeBridge::start(move |stream, _| {
-            let _ = stream.write_all(answer.as_bytes());
-            KeepAlive
-        });
+        let bridge = FakeBridge::bytes(answer);
         let exporter = Exporter::before(&bridge.url().replace("://", "://me:secret@"), &[]);
-        assert_eq!(reason(&exporter.metrics()), Some("status"), "{status}");
+        assert_eq!(exporter.metrics().reason(), Some("status"), "{status}");
         assert_eq!(bridge.hits(), 1, "{status}");
     }
     assert_eq!(elsewhere.accepted(), 0);
@@ -59,17 +55,15 @@ fn redirects_are_not_followed() {
 #[test]
 fn text_of_the_bridge_is_not_exposed() {
     let secret = "s3cr3t";
-    for (status, body) in [
-        ("200 OK", format!("<html>{secret}</html>")),
-        ("200 OK", format!("\"{secret}\"")),
-        ("200 OK", format!("{{\"{secret}\": ")),
-        ("200 OK", format!("{{\"threads\": \"{secret}\", \"new\": \"{secret}\", \"list\": [\"{secret}\"]}}")),
-        ("200 OK", format!("{{\"current_timestamp\": \"{secret}\", \"healthy\": {{\"why\": \"{secret}\"}}}}")),
-        ("500 Error", format!("{{\"version\": \"{secret}\"}}")),
+    for body in [
+        format!("<html>{secret}</html>"),
+        format!("\"{secret}\""),
+        format!("{{\"{secret}\": "),
+        format!("{{\"threads\": \"{secret}\", \"new\": \"{secret}\", \"list\": [\"{secret}\"]}}"),
+        format!("{{\"current_timestamp\": \"{secret}\", \"healthy\": {{\"why\": \"{secret}\"}}}}"),
     ] {
-        let bridge = FakeBridge::bytes(response(status, "application/json", &body));
-        for names in [&[][..], &["--legacy-names"]] {
-            let text = Exporter::before(&bridge.url(), names).metrics();
+        for names in [Standard, Legacy] {
+            let text = check_scrape(body.as_bytes(), names).text;
             assert!(!text.contains(secret), "{body}: {text}");
         }
     }
@@ -98,7 +92,7 @@ fn log_entries_are_one_line() {
     let bridge =
         FakeBridge::bytes(response("200 OK", "text/html", "<html>\n\u{1b}[2J\r\njitsiexporter: \u{85}all is well"));
     let exporter = Exporter::before(&bridge.url(), &[]);
-    assert_eq!(sample(&exporter.metrics(), "jitsi_up"), Some("0"));
+    assert_eq!(exporter.metrics().reason(), Some("malformed"));
     exporter.wait_for_log("it begins with");
     assert_eq!(exporter.log().len(), 2, "{:#?}", exporter.log());
     assert!(exporter.log().iter().all(|line| !line.contains(char::is_control)), "{:#?}", exporter.log());
@@ -116,36 +110,20 @@ fn clients_cannot_fill_the_log() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "\u{16}\u{3}\u{1}\r\n\r\n",
     ] {
-        exporter.send(bytes.as_bytes());
+        exporter.send(bytes);
     }
     exporter.metrics();
     assert_eq!(exporter.log().len(), 1, "{:#?}", exporter.log());
 }
 
 #[test]
-fn large_heads_get_431() {
-    let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
-    for (length, status) in [(MAX_REQUEST_HEAD - 4096, 200), (MAX_REQUEST_HEAD + 4096, 431)] {
-        let filler = "x".repeat(length);
-        assert_eq!(exporter.request("GET", "/health", &[("X-Filler", &filler)]).status, status, "{length}");
-    }
-}
-
-/// The references in backquotes, as `file: name` or `file: NAME = value`.
-fn named() -> Vec<(String, String)> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
-    let quoted = text.split('`').skip(1).step_by(2);
-    quoted
-        .filter_map(|quoted| quoted.split_once(".rs: "))
-        .map(|(file, what)| (format!("{file}.rs"), what.to_owned()))
-        .collect()
-}
-
-#[test]
 fn security_page_names_existing_tests_and_limits() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
     let (mut tests, mut limits) = (0, 0);
-    for (file, what) in named() {
-        let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap_or_default();
+    // The references are in backquotes, as `file: name` or `file: NAME = value`.
+    let page = read("SECURITY.md");
+    for (file, what) in page.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once(".rs: ")) {
+        let code = read(&format!("{file}.rs"));
         if let Some((name, value)) = what.split_once(" = ") {
             limits += 1;
             let lines = code.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("const "));

@@ -3,50 +3,36 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
-use crate::support::{Exporter, FakeBridge, bare};
+use super::{Answer, CURRENT, Exporter, FakeBridge, bare};
 
 /// A client that keeps its connection.
-pub struct Client {
-    stream: BufReader<TcpStream>,
-}
+pub struct Client(BufReader<TcpStream>);
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the exporter listens");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+    pub fn connect(exporter: &Exporter) -> Self {
+        Self(BufReader::new(exporter.open("")))
     }
 
-    /// One GET: status and body. An answer that is cut short is a panic.
-    pub fn get(&mut self, path: &str, headers: &str) -> (u16, String) {
+    /// One GET, with whole lines as headers. A response that is cut short is a panic.
+    pub fn get(&mut self, path: &str, headers: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
-        self.stream.get_mut().write_all(request.as_bytes()).expect("the connection is kept");
-        let mut line = String::new();
-        let (mut status, mut length) = (0, None);
-        loop {
-            line.clear();
-            assert!(self.stream.read_line(&mut line).expect("an answer") > 0, "the exporter hung up");
-            if line == "\r\n" {
-                break;
-            }
-            if status == 0 {
-                status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-                length = value.trim().parse().ok();
-            }
+        self.0.get_mut().write_all(request.as_bytes()).expect("the connection is kept");
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.0.read_line(&mut head).expect("a response") > 0, "the exporter hung up");
         }
-        let mut body = vec![0; length.expect("a length")];
-        self.stream.read_exact(&mut body).expect("the whole answer");
-        (status, String::from_utf8(body).expect("text"))
+        let mut answer = Answer::parse(head.as_bytes());
+        let mut body = vec![0; answer.header("content-length").expect("a length").parse().expect("a number")];
+        self.0.read_exact(&mut body).expect("the whole response");
+        answer.body = String::from_utf8(body).expect("text");
+        answer
     }
 }
 
@@ -90,9 +76,9 @@ pub fn timeless(text: &str) -> String {
     text.lines().filter(same).collect::<Vec<_>>().join("\n")
 }
 
-/// What a good scrape of a report says, without the duration, in standard names and `OpenMetrics`.
-pub fn expected(report: &str) -> String {
-    timeless(&expose(Ok(report.as_bytes()), || Duration::ZERO, Naming::Standard, Format::OpenMetrics).text)
+/// What a scrape of the sample report says, without what differs.
+pub fn expected(format: Format) -> String {
+    timeless(&expose(Ok(CURRENT.as_bytes()), || Duration::ZERO, Naming::Standard, format).text)
 }
 
 /// Numbers without a pattern, the same in each run.

@@ -5,13 +5,22 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use jitsiexporter::catalogue::{Kind, ROWS};
+use jitsiexporter::catalogue::{self, Kind, ROWS};
+use jitsiexporter::error::ScrapeError;
 use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 use jitsiexporter::unknown::{MAX_KEY, MAX_NESTING};
 use serde_json::value::RawValue;
+
+/// An exposition that has been read to its end.
+#[derive(Debug)]
+pub struct Exposition {
+    pub text: String,
+    pub families: Vec<Family>,
+}
 
 /// A family as it stands in the text.
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub struct Family {
 /// A line with a value.
 #[derive(Debug)]
 pub struct Sample {
+    /// The name with its labels, as they are written.
+    pub series: String,
     pub name: String,
     /// In the order in which they stand.
     pub labels: Vec<(String, String)>,
@@ -33,33 +44,61 @@ pub struct Sample {
     pub value: String,
 }
 
+impl Exposition {
+    /// Reads a text in the format that its end tells. Text that is not valid is a panic.
+    pub fn of(text: &str) -> Self {
+        let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
+        Self::read(text, format).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    pub fn read(text: &str, format: Format) -> Result<Self, String> {
+        Ok(Self { text: text.to_owned(), families: read(text, format)? })
+    }
+
+    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.families.iter().flat_map(|family| &family.samples)
+    }
+
+    /// The value of a sample, by its name with labels as they are written.
+    pub fn value(&self, series: &str) -> Option<&str> {
+        self.samples().find(|sample| sample.series == series).map(|sample| &*sample.value)
+    }
+
+    pub fn number(&self, series: &str) -> Option<f64> {
+        self.samples().find(|sample| sample.series == series).map(Sample::number)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.value("jitsi_up") == Some("1")
+    }
+
+    /// The families that are not about the scrape.
+    pub fn statistics(&self) -> impl Iterator<Item = &Family> {
+        self.families.iter().filter(|family| {
+            !catalogue::OWN.iter().any(|own| [own.name, own.name.trim_end_matches("_info")].contains(&&*family.name))
+        })
+    }
+
+    /// The label `reason`, if the bridge is not up. Then there are no statistics.
+    pub fn reason(&self) -> Option<&str> {
+        let error = self.samples().find(|sample| sample.name == "jitsi_scrape_error");
+        assert_eq!(error.is_some(), self.value("jitsi_up") == Some("0"), "{}", self.text);
+        let error = error?;
+        assert_eq!((&*error.value, self.statistics().count()), ("1", 0), "{}", self.text);
+        let reason = error.label("reason").expect("a reason");
+        assert_eq!(error.label("code").is_some(), reason == "status", "{}", self.text);
+        Some(reason)
+    }
+}
+
 impl Sample {
     pub fn number(&self) -> f64 {
         number(&self.value).expect("the reader has looked at it")
     }
 
-    /// What tells it from all other samples.
-    pub fn series(&self) -> (String, BTreeMap<String, String>) {
-        (self.name.clone(), self.labels.iter().cloned().collect())
-    }
-
     fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
-}
-
-/// The samples of all families by what tells them apart.
-pub fn series(families: &[Family]) -> BTreeMap<(String, BTreeMap<String, String>), String> {
-    families.iter().flat_map(|family| &family.samples).map(|sample| (sample.series(), sample.value.clone())).collect()
-}
-
-/// The types of all samples by name.
-fn types(families: &[Family]) -> BTreeMap<&str, &str> {
-    let mut types = BTreeMap::new();
-    for family in families {
-        types.extend(family.samples.iter().map(|sample| (&*sample.name, &*family.kind)));
-    }
-    types
 }
 
 /// What a type may be called in a format, with the suffixes of its samples.
@@ -75,8 +114,7 @@ fn suffixes(kind: &str, format: Format) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Reads a whole exposition.
-pub fn read(text: &str, format: Format) -> Result<Vec<Family>, String> {
+fn read(text: &str, format: Format) -> Result<Vec<Family>, String> {
     let body = match format {
         Format::OpenMetrics => text.strip_suffix("# EOF\n").ok_or_else(|| "the last line is not # EOF".to_owned())?,
         Format::Text => text,
@@ -100,7 +138,9 @@ pub fn read(text: &str, format: Format) -> Result<Vec<Family>, String> {
             }
         }
         for sample in &family.samples {
-            if !series.insert(sample.series()) {
+            let mut labels = sample.labels.clone();
+            labels.sort();
+            if !series.insert((&sample.name, labels)) {
                 return Err(format!("twice: {sample:?}"));
             }
         }
@@ -177,7 +217,8 @@ fn read_sample(line: &str) -> Result<Sample, String> {
     }
     let value = rest.strip_prefix(' ').ok_or("no blank before the value")?;
     number(value).ok_or_else(|| format!("no value: {value:?}"))?;
-    Ok(Sample { name: name.to_owned(), labels, value: value.to_owned() })
+    let series = line[..line.len() - rest.len()].to_owned();
+    Ok(Sample { series, name: name.to_owned(), labels, value: value.to_owned() })
 }
 
 /// A value by the grammar of `OpenMetrics`, which is the narrower one.
@@ -280,89 +321,30 @@ fn check_buckets(family: &Family, format: Format) -> Result<(), String> {
     Ok(())
 }
 
-/// How many values of a report are in these families of `OpenMetrics`: an info metric holds one in each label, a distribution
-/// is one value, and the names without a prefix are a second name for a value.
-pub fn values(families: &[Family]) -> usize {
-    let of_report = families.iter().filter(|family| !own(&family.name) && family.name.starts_with("jitsi_"));
-    of_report.map(|family| if family.kind == "info" { family.samples[0].labels.len() } else { 1 }).sum()
-}
-
 /// A report with so many members, in all objects together, is exposed and counted to the last value. In one with more, an object
 /// for which there is no room counts as one value.
 const MEMBERS_BELOW_ALL_LIMITS: usize = 160;
 
-/// How many families of these share their one value with another: the key `current_endpoints` feeds two, unless a key of
-/// `/colibri/stats` is there for one.
-fn shared(families: &[Family], report: &str) -> usize {
-    let Some(report) = members(report).filter(|report| report.contains_key("current_endpoints")) else { return 0 };
-    let fed = [("jitsi_endpoints", "endpoints"), ("jitsi_participants", "participants")];
-    let own = |key| report.get(key).is_some_and(|value| exposes_number(value));
-    let fed = fed.into_iter().filter(|(name, key)| {
-        !own(*key) && families.iter().any(|family| family.name == *name && family.kind == "gauge")
-    });
-    fed.count().saturating_sub(1)
-}
-
-/// Whether a value is exposed as a gauge by itself.
-fn exposes_number(value: &RawValue) -> bool {
-    let body = format!("{{\"threads\":{}}}", value.get());
-    let text = expose(Ok(body.as_bytes()), std::time::Duration::default, Naming::Standard, Format::OpenMetrics).text;
-    text.contains("\njitsi_threads ")
-}
-
-/// Whether a family of `OpenMetrics` is about the scrape.
-pub fn own(family: &str) -> bool {
-    [
-        "jitsi_up",
-        "jitsi_scrape_error",
-        "jitsi_scrape_duration_seconds",
-        "jitsi_unexposed_values",
-        "jitsi_exporter_build",
-    ]
-    .contains(&family)
-}
-
 /// What must hold for whatever a bridge sends: both formats are valid and say the same, the same way twice, and each value of
-/// the report is exposed or counted. Gives the families of `OpenMetrics`.
-pub fn check_scrape(body: &[u8], names: Naming) -> Vec<Family> {
+/// the report is exposed or counted. Gives the exposition in `OpenMetrics`.
+pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
     let shown = || String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let expose = |format| {
-        let scrape = || expose(Ok(body), || std::time::Duration::from_millis(1), names, format);
+        let scrape = || expose(Ok(body), || Duration::from_millis(1), names, format);
         let once = scrape();
         assert_eq!(once.text, scrape().text, "another text the second time\n{}", shown());
-        let read = read(&once.text, format).unwrap_or_else(|error| panic!("{error}\n{}\n{}", shown(), once.text));
-        (once.error.is_none(), read)
+        let read = Exposition::read(&once.text, format);
+        let read = read.unwrap_or_else(|error| panic!("{error}\n{}\n{}", shown(), once.text));
+        assert_eq!(read.families[0].name, "jitsi_up");
+        assert_eq!(read.is_up(), once.error.is_none(), "{}", shown());
+        assert_eq!(read.reason(), once.error.as_ref().map(ScrapeError::reason), "{}", shown());
+        read
     };
-    let (up, open_metrics) = expose(Format::OpenMetrics);
-    let (text_up, text) = expose(Format::Text);
-    let series_of_both = series(&open_metrics);
-    for ((one, first), (other, second)) in series_of_both.iter().zip(&series(&text)) {
-        assert_eq!(one, other, "in one format only\n{}", shown());
-        let (first_number, second_number) = (number(first).unwrap(), number(second).unwrap());
-        let same = first_number.to_bits() == second_number.to_bits() || first_number.is_nan() && second_number.is_nan();
-        assert!(same && (first == second || first.contains(['.', 'e', 'f', 'N'])), "{one:?}: {first} is not {second}");
-    }
-    assert_eq!(series_of_both.len(), series(&text).len(), "the formats differ\n{}", shown());
-    let kinds = types(&text);
-    for (sample, kind) in types(&open_metrics) {
-        let other = kinds[sample];
-        let same = match kind {
-            // Unknown statistics, and counters of older exporters, whose names OpenMetrics does not accept for counters.
-            "unknown" => matches!(other, "untyped" | "counter"),
-            "info" => other == "gauge",
-            // Its count and its sum are gauges beside it.
-            "gaugehistogram" => other == if sample.ends_with("_bucket") { "histogram" } else { "gauge" },
-            kind => kind == other,
-        };
-        assert!(same, "{sample} is a {kind} in one format and a {other} in the other");
-    }
-    let value = |name: &str| series_of_both.get(&(name.to_owned(), BTreeMap::new())).cloned();
-    assert_eq!(value("jitsi_up").as_deref(), Some(if up { "1" } else { "0" }));
-    assert_eq!(open_metrics[0].name, "jitsi_up");
-    assert_eq!(up, text_up);
-    let unexposed: usize = value("jitsi_unexposed_values").expect("always there").parse().expect("a count");
-    let errors = open_metrics.iter().filter(|family| family.name == "jitsi_scrape_error").count();
-    assert_eq!(errors, usize::from(!up));
+    let (open_metrics, text) = (expose(Format::OpenMetrics), expose(Format::Text));
+    let up = open_metrics.is_up();
+    assert_same(&open_metrics, &text);
+    let unexposed: usize =
+        open_metrics.value("jitsi_unexposed_values").expect("always there").parse().expect("a count");
     // What the program makes of the bytes is what is looked at, so none of its readers is asked.
     if let Ok(document) = serde_json::from_slice::<&RawValue>(body) {
         let report = report_in(document.get());
@@ -388,14 +370,65 @@ pub fn check_scrape(body: &[u8], names: Naming) -> Vec<Family> {
         let lenient: Vec<_> = body.iter().map(|&b| if b < b' ' { b' ' } else { b }).collect();
         assert!(serde_json::from_slice::<&RawValue>(&lenient).is_ok(), "up without JSON\n{}", shown());
     }
-    if !up {
-        assert!(unexposed == 0 && values(&open_metrics) == 0, "statistics from nowhere\n{}", shown());
-    }
+    assert!(up || unexposed == 0, "values from nowhere\n{}", shown());
     open_metrics
 }
 
+/// Both formats have the same samples, of types that correspond.
+fn assert_same(open_metrics: &Exposition, text: &Exposition) {
+    let samples = |exposition: &'_ Exposition| -> BTreeMap<String, (String, String)> {
+        let all =
+            exposition.families.iter().flat_map(|family| family.samples.iter().map(move |sample| (family, sample)));
+        all.map(|(family, sample)| (sample.series.clone(), (family.kind.clone(), sample.value.clone()))).collect()
+    };
+    let (samples, mut others) = (samples(open_metrics), samples(text));
+    for (series, (kind, value)) in samples {
+        let (other_kind, other) = others.remove(&series).unwrap_or_else(|| panic!("{series} is not in\n{}", text.text));
+        let (number, twin) = (number(&value).unwrap(), number(&other).unwrap());
+        let same = number.to_bits() == twin.to_bits() || number.is_nan() && twin.is_nan();
+        // Integers to the last digit.
+        assert!(same && (value == other || value.contains(['.', 'e', 'f', 'N'])), "{series}: {value} is not {other}");
+        let same = match &*kind {
+            // Unknown statistics, and counters of older exporters, whose names OpenMetrics does not accept for counters.
+            "unknown" => matches!(&*other_kind, "untyped" | "counter"),
+            "info" => other_kind == "gauge",
+            // Its count and its sum are gauges beside it.
+            "gaugehistogram" => other_kind == if series.contains("_bucket{") { "histogram" } else { "gauge" },
+            kind => kind == other_kind,
+        };
+        assert!(same, "{series} is a {kind} in one format and a {other_kind} in the other");
+    }
+    assert!(others.is_empty(), "{others:?} are not in\n{}", open_metrics.text);
+}
+
+/// How many values of a report are in an exposition in `OpenMetrics`: an info metric holds one in each label, a distribution is
+/// one value, and the names without a prefix are a second name for a value.
+fn values(exposition: &Exposition) -> usize {
+    let of_report = exposition.statistics().filter(|family| family.name.starts_with("jitsi_"));
+    of_report.map(|family| if family.kind == "info" { family.samples[0].labels.len() } else { 1 }).sum()
+}
+
+/// How many families share their one value with another: the key `current_endpoints` feeds two, unless a key of `/colibri/stats`
+/// is there for one.
+fn shared(exposition: &Exposition, report: &str) -> usize {
+    let Some(report) = members(report).filter(|report| report.contains_key("current_endpoints")) else { return 0 };
+    let fed = [("jitsi_endpoints", "endpoints"), ("jitsi_participants", "participants")];
+    let own = |key| report.get(key).is_some_and(|value| exposes_number(value));
+    let fed = fed.into_iter().filter(|(name, key)| {
+        !own(*key) && exposition.families.iter().any(|family| family.name == *name && family.kind == "gauge")
+    });
+    fed.count().saturating_sub(1)
+}
+
+/// Whether a value is exposed as a gauge by itself.
+fn exposes_number(value: &RawValue) -> bool {
+    let body = format!("{{\"threads\":{}}}", value.get());
+    let text = expose(Ok(body.as_bytes()), Duration::default, Naming::Standard, Format::OpenMetrics).text;
+    Exposition::of(&text).value("jitsi_threads").is_some()
+}
+
 /// Whether a key is one of the catalogue, and not only a label.
-pub fn is_statistic(key: &str) -> bool {
+fn is_statistic(key: &str) -> bool {
     ROWS.iter().any(|row| row.kind != Kind::Info && row.sources().any(|source| source.key == key))
 }
 

@@ -1,14 +1,12 @@
 //! What a bridge, or whatever answers in its place, can do wrong, and the reason that the exporter gives for it.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::Then::{self, Close, KeepAlive};
-use crate::support::{CURRENT, response};
+use super::Then::{self, Close, KeepAlive};
+use super::{CURRENT, Exporter, ok, response};
 
 pub struct Fault {
     pub name: &'static str,
@@ -31,7 +29,7 @@ pub const SLOW: &[Fault] = &[
     fault("dripping head", "timeout", "timed out while waiting for the response", |stream| drip(stream, 0)),
     fault("dripping body", "timeout", "timed out while waiting for the response", |stream| drip(stream, 150)),
     fault("half a body and silence", "timeout", "timed out while waiting for the response", |stream| {
-        stream.write_all(&good().as_bytes()[..1500])?;
+        stream.write_all(&ok(CURRENT).as_bytes()[..1500])?;
         sleep(SILENCE);
         Ok(Close)
     }),
@@ -39,88 +37,101 @@ pub const SLOW: &[Fault] = &[
 
 /// The faults that are seen at once.
 pub const QUICK: &[Fault] = &[
-    fault("close without a response", "connect", "closed before a response", |_| Ok(Close)),
-    fault("half a head", "connect", "closed before a response", |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Ty")?;
-        Ok(Close)
+    fault("close without a response", "connect", "the connection was closed before a response", |_| Ok(Close)),
+    fault("half a head", "connect", "the connection was closed before a response", |stream| {
+        end(stream, "HTTP/1.1 200 OK\r\nContent-Ty")
     }),
-    fault("half a body", "malformed", "incomplete", |stream| {
-        stream.write_all(&good().as_bytes()[..1500])?;
-        Ok(Close)
+    fault("half a body", "malformed", "the response is incomplete", |stream| end(stream, &ok(CURRENT)[..1500])),
+    fault("half a chunk", "malformed", "the response is incomplete", |stream| {
+        end(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"conferences\":")
     }),
     fault("endless head", "too_large", "larger than 8 KiB", |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
-        loop {
-            stream.write_all(format!("X-Filler: {}\r\n", "x".repeat(500)).as_bytes())?;
-        }
+        repeat(stream, "", &format!("X-Filler: {}\r\n", "x".repeat(500)))
     }),
     fault("endless body", "too_large", "larger than 256 KiB", |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        loop {
-            stream.write_all(format!("1000\r\n{}\r\n", " ".repeat(0x1000)).as_bytes())?;
-        }
+        repeat(stream, "Transfer-Encoding: chunked\r\n\r\n", &format!("1000\r\n{}\r\n", " ".repeat(0x1000)))
     }),
+    fault("endless body without a length", "too_large", "larger than 256 KiB", |stream| {
+        repeat(stream, "\r\n", &" ".repeat(0x1000))
+    }),
+    // The rest of the body never comes, and is not awaited.
     fault("large body, declared", "too_large", "larger than 256 KiB", |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{")?;
-        Ok(Close)
+        keep(stream, "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{")
     }),
     // The connection must not be used again.
-    fault("a response too many", "status", "status 404", |stream| {
-        let response = response("404 Not Found", "text/html", "<html>404</html>");
-        stream.write_all(format!("{response}{response}").as_bytes())?;
-        Ok(KeepAlive)
+    fault(
+        "a response too many",
+        "status",
+        "status 404; use --url http://HOST:8080/metrics, or enable REST",
+        |stream| {
+            let page = response("404 Not Found", "text/html", "<html>404</html>");
+            keep(stream, &format!("{page}{page}"))
+        },
+    ),
+    fault("204", "status", "status 204; is this a bridge's /colibri/stats", |stream| {
+        keep(stream, "HTTP/1.1 204 No Content\r\n\r\n")
     }),
-    fault("406", "status", "status 406", |stream| keep(stream, "406 Not Acceptable", "text/plain", CURRENT)),
-    fault("500", "status", "status 500", |stream| keep(stream, "500 Server Error", "application/json", CURRENT)),
-    fault("301", "status", "status 301", |stream| {
-        keep(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/", "application/json", CURRENT)
+    // The bodies of these are never read as statistics.
+    fault("301", "status", "status 301; redirects are not followed", |stream| {
+        status(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/")
     }),
-    fault("204", "status", "status 204", |stream| {
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
-        Ok(KeepAlive)
+    fault("400", "status", "status 400; a proxy says this if the port speaks TLS: use https:// in --url", |stream| {
+        status(stream, "400 Bad Request")
     }),
-    fault("HTML", "malformed", "not JSON", |stream| {
-        keep(stream, "200 OK", "text/html", "<!DOCTYPE html><html></html>")
+    fault("401", "status", "status 401; give user and password", |stream| status(stream, "401 Unauthorized")),
+    fault("406", "status", "status 406; is this a bridge's", |stream| status(stream, "406 Not Acceptable")),
+    fault("500", "status", "status 500; is this a bridge's", |stream| status(stream, "500 Server Error")),
+    fault("502", "status", "status 502; a proxy answers, and the bridge behind it does not", |stream| {
+        status(stream, "502 Bad Gateway")
     }),
-    fault("half a document", "malformed", "not JSON", |stream| {
-        keep(stream, "200 OK", "application/json", &CURRENT[..CURRENT.len() / 2])
+    fault("HTML", "malformed", "the response is not JSON: it begins with \"<!DOCTYPE html>", |stream| {
+        keep(stream, &response("200 OK", "text/html", "<!DOCTYPE html><html></html>"))
     }),
-    fault("empty object", "no_statistics", "empty object", |stream| keep(stream, "200 OK", "application/json", "{}")),
-    fault("bare NaN", "malformed", "not JSON", |stream| {
-        keep(stream, "200 OK", "application/json", "{\"stress_level\": NaN}")
+    fault("half a document", "malformed", "the response is not JSON: EOF while parsing", |stream| {
+        keep(stream, &ok(&CURRENT[..CURRENT.len() / 2]))
     }),
-    fault("not UTF-8", "malformed", "not JSON", |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{\"\xff\":")?;
-        Ok(KeepAlive)
+    fault("empty body", "malformed", "the response is not JSON: it is empty", |stream| keep(stream, &ok(""))),
+    fault("empty object", "no_statistics", "empty object", |stream| keep(stream, &ok("{}"))),
+    fault("not UTF-8", "malformed", "the response is not JSON", |stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{\"\xff\":").map(|()| KeepAlive)
     }),
-    fault("SSH", "malformed", "not HTTP", |stream| {
-        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")?;
-        Ok(Close)
-    }),
+    fault("SSH", "malformed", "the response is not HTTP", |stream| end(stream, "SSH-2.0-OpenSSH_9.2\r\n\r\n")),
 ];
 
 /// Good responses, in the ways in which servers send them.
 pub const GOOD: &[fn(&mut TcpStream) -> io::Result<Then>] = &[
-    |stream| keep(stream, "200 OK", "application/json", CURRENT),
-    |stream| {
-        keep(stream, "200 OK\r\nConnection: close", "application/json", CURRENT)?;
-        Ok(Close)
-    },
+    |stream| keep(stream, &ok(CURRENT)),
+    |stream| end(stream, &response("200 OK\r\nConnection: close", "application/json", CURRENT)),
     |stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         for chunk in CURRENT.as_bytes().chunks(700) {
-            stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes())?;
-            stream.write_all(chunk)?;
-            stream.write_all(b"\r\n")?;
+            stream.write_all(format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)).as_bytes())?;
         }
-        stream.write_all(b"0\r\n\r\n")?;
-        Ok(KeepAlive)
+        keep(stream, "0\r\n\r\n")
     },
-    |stream| {
-        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{CURRENT}").as_bytes())?;
-        Ok(Close)
-    },
+    |stream| end(stream, &format!("HTTP/1.0 200 OK\r\n\r\n{CURRENT}")),
 ];
+
+/// The longest line of the log, in characters, for a URL of a usual length.
+const MAX_LINE: usize = 200;
+const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
+
+/// One scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine, because it is not
+/// used up.
+#[track_caller]
+pub fn assert_failure(url: &str, args: &[&str], reason: &str, words: &str) -> Exporter {
+    let exporter = Exporter::before(url, &[&["--timeout", "30"], args].concat());
+    let scrape = exporter.metrics();
+    let line = exporter.wait_for_log(&format!("{url}: "));
+    assert_eq!(scrape.reason(), Some(reason), "{line}");
+    assert!(line.contains(words), "{words:?} is not in {line:?}");
+    assert!(line.len() <= MAX_LINE || url.len() > USUAL_URL, "{} characters: {line}", line.len());
+    if let Some(code) = words.strip_prefix("status ") {
+        let series = format!("jitsi_scrape_error{{reason=\"status\",code=\"{}\"}}", &code[..3]);
+        assert_eq!(scrape.value(&series), Some("1"), "{}", scrape.text);
+    }
+    exporter
+}
 
 const fn fault(
     name: &'static str,
@@ -131,13 +142,32 @@ const fn fault(
     Fault { name, reason, log, respond }
 }
 
-fn good() -> String {
-    response("200 OK", "application/json", CURRENT)
+/// Sends text and keeps the connection.
+fn keep(stream: &mut TcpStream, text: &str) -> io::Result<Then> {
+    stream.write_all(text.as_bytes()).map(|()| KeepAlive)
+}
+
+/// Sends text and closes the connection.
+fn end(stream: &mut TcpStream, text: &str) -> io::Result<Then> {
+    stream.write_all(text.as_bytes()).map(|()| Close)
+}
+
+/// Sends a good report with another status.
+fn status(stream: &mut TcpStream, status: &str) -> io::Result<Then> {
+    keep(stream, &response(status, "application/json", CURRENT))
+}
+
+/// Sends the status line and the text, and then a part again and again until the exporter closes.
+fn repeat(stream: &mut TcpStream, begin: &str, part: &str) -> io::Result<Then> {
+    stream.write_all(format!("HTTP/1.1 200 OK\r\n{begin}").as_bytes())?;
+    loop {
+        stream.write_all(part.as_bytes())?;
+    }
 }
 
 /// Sends the first bytes at once, and then one after the other, for [`SILENCE`].
 fn drip(stream: &mut TcpStream, at_once: usize) -> io::Result<Then> {
-    let response = good();
+    let response = ok(CURRENT);
     let (begin, rest) = response.as_bytes().split_at(at_once);
     stream.write_all(begin)?;
     for byte in rest.iter().take(40) {
@@ -145,10 +175,4 @@ fn drip(stream: &mut TcpStream, at_once: usize) -> io::Result<Then> {
         sleep(SILENCE / 40);
     }
     Ok(Close)
-}
-
-/// Sends a response and keeps the connection.
-pub fn keep(stream: &mut TcpStream, status: &str, content_type: &str, body: &str) -> io::Result<Then> {
-    stream.write_all(response(status, content_type, body).as_bytes())?;
-    Ok(KeepAlive)
 }

@@ -74,8 +74,8 @@ fn called(name: &str) -> DistinguishedName {
 pub struct Identity {
     pub pem: String,
     pub key: String,
-    der: CertificateDer<'static>,
-    key_der: PrivatePkcs8KeyDer<'static>,
+    pub der: CertificateDer<'static>,
+    pub key_der: PrivatePkcs8KeyDer<'static>,
 }
 
 impl Identity {

@@ -1,6 +1,10 @@
-//! What the tests share: a bridge that behaves as it is told, and the exporter as a process.
+//! What the tests share: a bridge that behaves as it is told, the exporter as a process, and a reader of what it exposes.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod crowd;
+pub mod exposition;
+pub mod faults;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -11,10 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+pub use exposition::Exposition;
 
 /// The sample report of a current bridge.
 pub const CURRENT: &str = include_str!("../../fixtures/2026-08-head.json");
@@ -48,6 +54,7 @@ const REMEMBERED: usize = 1000;
 pub struct FakeBridge {
     address: SocketAddr,
     state: Arc<State>,
+    listener: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -60,13 +67,8 @@ struct State {
 }
 
 impl FakeBridge {
-    /// Calls `respond` with the connection and the number of the request, for each request.
-    pub fn start(respond: impl Fn(&mut TcpStream, usize) -> Then + Send + Sync + 'static) -> Self {
-        Self::try_start(move |stream, number| Ok(respond(stream, number)))
-    }
-
-    /// The same. An error closes the connection.
-    pub fn try_start(respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static) -> Self {
+    /// Calls `respond` with the connection and the number of the request, for each request. An error closes the connection.
+    pub fn start(respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static) -> Self {
         Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), respond)
     }
 
@@ -75,38 +77,59 @@ impl FakeBridge {
         listener: TcpListener,
         respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static,
     ) -> Self {
+        Self::accept(listener, move |stream, state| serve(stream, state, &respond))
+    }
+
+    /// Calls `serve` with each connection, whatever the client says. The connection is closed after it.
+    pub fn raw(serve: impl Fn(&mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::accept(TcpListener::bind("127.0.0.1:0").expect("a free port"), move |stream, _| serve(stream))
+    }
+
+    fn accept(
+        listener: TcpListener,
+        serve: impl Fn(&mut TcpStream, &State) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("bound");
         let state = Arc::new(State::default());
-        let respond = Arc::new(respond);
+        let serve = Arc::new(serve);
         let own = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+        let listener = thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
                 if own.stop.load(Ordering::SeqCst) {
                     break;
                 }
                 let number = own.accepted.fetch_add(1, Ordering::SeqCst);
                 own.open.lock().unwrap().extend(stream.try_clone().map(|stream| (number, stream)));
-                let (state, respond) = (Arc::clone(&own), Arc::clone(&respond));
+                let (state, serve) = (Arc::clone(&own), Arc::clone(&serve));
                 thread::spawn(move || {
-                    let _ = serve(&stream, &state, &*respond);
+                    let _ = stream.set_nodelay(true);
+                    let _ = serve(&mut stream, &state);
+                    // Closes it, because the stream is the only other handle: with a reset if not everything was read.
                     state.open.lock().unwrap().remove(&number);
-                    let _ = stream.shutdown(Shutdown::Both);
                 });
             }
         });
-        Self { address, state }
+        Self { address, state, listener: Some(listener) }
     }
 
     /// A bridge that responds with this JSON to each request, and keeps its connections.
     pub fn json(body: &str) -> Self {
-        let response = response("200 OK", "application/json", body);
-        Self::try_start(move |stream, _| stream.write_all(response.as_bytes()).map(|()| Then::KeepAlive))
+        Self::slow(Duration::ZERO, body)
+    }
+
+    /// The same after a while.
+    pub fn slow(delay: Duration, body: &str) -> Self {
+        let response = ok(body);
+        Self::start(move |stream, _| {
+            thread::sleep(delay);
+            stream.write_all(response.as_bytes()).map(|()| Then::KeepAlive)
+        })
     }
 
     /// A bridge that sends these bytes and closes.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        Self::try_start(move |stream, _| stream.write_all(&bytes).map(|()| Then::Close))
+        Self::start(move |stream, _| stream.write_all(&bytes).map(|()| Then::Close))
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -115,6 +138,12 @@ impl FakeBridge {
 
     pub fn url(&self) -> String {
         format!("http://{}/colibri/stats", self.address)
+    }
+
+    /// Waits until so many requests have arrived.
+    pub fn wait_for_requests(&self, number: usize) {
+        let all = eventually(Duration::from_secs(30), || (self.hits() >= number).then_some(()));
+        assert!(all.is_some(), "{} requests of {number} have arrived", self.hits());
     }
 
     /// How many requests have arrived.
@@ -144,18 +173,18 @@ impl Drop for FakeBridge {
         for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the thread that accepts.
+        // Wakes the thread that accepts. The port is free once it has ended.
         let _ = TcpStream::connect(self.address);
+        let _ = self.listener.take().map(JoinHandle::join);
     }
 }
 
 fn serve(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     state: &State,
     respond: &dyn Fn(&mut TcpStream, usize) -> io::Result<Then>,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (mut lines, mut writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
+    let mut lines = BufReader::new(stream.try_clone()?);
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -169,15 +198,20 @@ fn serve(
             requests.pop_front();
         }
         drop(requests);
-        if respond(&mut writer, state.hits.fetch_add(1, Ordering::SeqCst))? == Then::Close {
+        if respond(stream, state.hits.fetch_add(1, Ordering::SeqCst))? == Then::Close {
             return Ok(());
         }
     }
 }
 
-/// An HTTP answer with a length.
+/// An HTTP response with a length.
 pub fn response(status: &str, content_type: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The response of a bridge that works.
+pub fn ok(body: &str) -> String {
+    response("200 OK", "application/json", body)
 }
 
 /// The exporter, as a process. Ends with its value.
@@ -253,10 +287,9 @@ impl Exporter {
         self.request("GET", path, &[])
     }
 
-    pub fn metrics(&self) -> String {
-        let answer = self.get("/metrics");
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body
+    /// One scrape, by a client that takes any format.
+    pub fn metrics(&self) -> Exposition {
+        self.get("/metrics").exposition()
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -272,13 +305,23 @@ impl Exporter {
         Answer::parse(&self.send(request.as_bytes()))
     }
 
-    /// Sends bytes and reads until the exporter closes.
-    pub fn send(&self, bytes: &[u8]) -> Vec<u8> {
+    /// Connects and sends bytes. Reading from the connection does not take for ever.
+    pub fn open(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("the exporter listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let _ = stream.write_all(bytes);
+        stream.set_nodelay(true).unwrap();
+        // The exporter may have had enough before the end.
+        let _ = stream.write_all(bytes.as_ref());
+        stream
+    }
+
+    /// Sends bytes and reads until the exporter closes.
+    pub fn send(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        // A reset is an end, too: the exporter did not read everything.
+        if let Err(error) = self.open(bytes).read_to_end(&mut answer) {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the exporter does not close");
+        }
         answer
     }
 
@@ -339,24 +382,16 @@ impl Answer {
         Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
+    /// The body of a scrape.
+    pub fn exposition(&self) -> Exposition {
+        assert_eq!(self.status, 200, "{}", self.body);
+        Exposition::of(&self.body)
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(own, _)| *own == name).map(|(_, value)| value)
     }
-}
-
-/// The value of a sample, by its name with labels as they are written.
-pub fn sample<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-}
-
-/// The value of the label `reason`, if the bridge is not up.
-pub fn reason(text: &str) -> Option<&str> {
-    let line = text.lines().find_map(|line| line.strip_prefix("jitsi_scrape_error{reason=\""))?;
-    assert!(line.ends_with("\"} 1"), "{line}");
-    let (reason, code) = line.split_once('"')?;
-    assert_eq!(code.starts_with(",code=\""), reason == "status", "{line}");
-    Some(reason)
 }
 
 /// Asks again and again until there is something, or the time is up.

@@ -1,0 +1,105 @@
+//! The simulated bridge of `--demo`: it has what a current bridge has, both of its sources agree, and its numbers are plausible.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use jitsiexporter::catalogue::{Kind, ROWS};
+use jitsiexporter::demo;
+use jitsiexporter::family::Naming::Standard;
+use jitsiexporter::format::Format::OpenMetrics;
+use jitsiexporter::scrape::expose;
+use support::exposition::members;
+use support::{Answer, CURRENT, Exporter, Exposition, command, fixtures};
+
+fn exposed(report: &str) -> Exposition {
+    Exposition::of(&expose(Ok(report.as_bytes()), || Duration::ZERO, Standard, OpenMetrics).text)
+}
+
+#[test]
+fn has_every_key_of_a_current_bridge() {
+    let now = Duration::from_secs(1_794_304_800);
+    let (stats, native) = (demo::stats(now), demo::native(now));
+    let keys = |report: &str| members(report).unwrap().into_keys().collect::<BTreeSet<_>>();
+    let current = fs::read_to_string(fixtures().join("native/2026-08-2.3-312-media10.json")).unwrap();
+    assert_eq!(keys(&native), keys(&current));
+    assert!(keys(CURRENT).is_subset(&keys(&stats)));
+    // And the distributions that bridges had there until 2024.
+    let more: Vec<_> = keys(&stats).difference(&keys(CURRENT)).cloned().collect();
+    let by = ["conferences_by_audio_senders", "conferences_by_video_senders"];
+    assert_eq!(more, ["conference_sizes", by[0], by[1], "tossedPacketsEnergy"]);
+}
+
+#[test]
+fn is_plausible() {
+    let mut now = Duration::from_secs(1_793_577_600);
+    let mut latest: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut busiest: f64 = 0.0;
+    // More than a week, to every part of a day.
+    for _ in 0..200 {
+        now += Duration::from_secs(3_893);
+        let [stats, native] = [demo::stats(now), demo::native(now)].map(|report| exposed(&report));
+        for name in ["jitsi_download_bytes_per_second", "jitsi_conference_sizes_gcount", "jitsi_participants"] {
+            assert_eq!(stats.value(name), native.value(name), "{name}");
+        }
+        for scrape in [&stats, &native] {
+            assert_eq!(scrape.value("jitsi_unexposed_values"), Some("0"));
+            for row in ROWS.iter().filter(|row| row.kind == Kind::Counter) {
+                let Some(value) = scrape.number(row.standard.name) else { continue };
+                let before = latest.insert(row.standard.name, value);
+                assert!(before.is_none_or(|before| before <= value), "{} falls at {now:?}", row.standard.name);
+            }
+            let gauge = |name: &str| scrape.number(&format!("jitsi_{name}")).unwrap();
+            let endpoints = gauge("endpoints");
+            assert!(endpoints >= 1.0 && gauge("local_endpoints") >= 0.0);
+            assert!(gauge("largest_conference") <= endpoints);
+            assert!((gauge("conference_sizes_gcount") - gauge("conferences")).abs() < 0.5);
+            for part in
+                ["inactive_endpoints", "receive_only_endpoints", "local_active_endpoints", "endpoints_sending_video"]
+            {
+                assert!((0.0..=endpoints).contains(&gauge(part)), "{part} at {now:?}: {}", scrape.text);
+            }
+            assert!((0.0..1.5).contains(&gauge("stress_level")));
+            busiest = busiest.max(endpoints);
+        }
+        let time = stats.number("jitsi_report_timestamp_seconds").unwrap();
+        assert!((time - now.as_secs_f64()).abs() < 0.002, "{time} is not {now:?}");
+    }
+    assert!(busiest > 100.0, "{busiest}");
+    // The clock of a machine can be wrong.
+    assert_eq!(exposed(&demo::stats(Duration::ZERO)).value("jitsi_conferences_created_total"), Some("0"));
+}
+
+#[test]
+fn both_sources_expose_the_same_samples() {
+    let now = Duration::from_secs(1_794_304_800);
+    let samples = |report: &str| -> BTreeSet<_> {
+        exposed(report).samples().map(|sample| (sample.series.clone(), sample.value.clone())).collect()
+    };
+    let both = samples(&demo::stats(now)).intersection(&samples(&demo::native(now))).count();
+    assert!(both > 150, "{both}");
+}
+
+#[test]
+fn needs_no_bridge() {
+    let output = command(&["--once", "--demo"], &[]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "{output:?}");
+    assert!(Exposition::of(&String::from_utf8(output.stdout).unwrap()).is_up());
+    let exporter = Exporter::start(&["--demo", "--listen-address", "127.0.0.1:0", "--legacy-names"], &[]);
+    assert!(exporter.metrics().value("jitsi_total_participants").is_some());
+    // The start line names the simulated bridge, which can be looked at.
+    let line = exporter.log().remove(0);
+    let (_, bridge) = line.split_once("bridge http://").expect("the URL of the bridge");
+    let (address, _) = bridge.split_once("/colibri/stats").expect("its path");
+    for (path, status) in [("/colibri/stats", 200), ("/metrics", 200), ("/colibri/stats/", 404), ("/", 404)] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(Answer::parse(&answer).status, status, "{path}");
+    }
+}
