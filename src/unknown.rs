@@ -227,6 +227,12 @@ mod tests {
             members.push(Cow::Owned((number % 60_000).to_string()), Value::Number(Number::Unsigned(number)));
             assert!(members.members.len() <= Members::MAX_KEPT);
         }
+        // What is dropped is counted.
+        let mut members = Members::default();
+        for number in 0..10_000u64 {
+            members.push(Cow::Owned(number.to_string()), Value::Number(Number::Unsigned(number)));
+        }
+        assert_eq!(members.members.len() as u64 + members.dropped, 10_000);
         // The same key again and again is one member.
         let mut members = Members::default();
         for number in 0..100_000 {
