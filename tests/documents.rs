@@ -1,21 +1,16 @@
 //! Links in the documents lead to files and headings that exist.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use std::path::{Path, PathBuf};
 
 /// Folders that contain no documents of this project.
 const SKIPPED: [&str; 4] = ["target", "dist", ".git", "mutants.out"];
 
 fn documents(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        if entry.file_type().unwrap().is_dir() {
-            if !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
-                found.extend(documents(&path));
-            }
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() && !path.is_symlink() && !SKIPPED.iter().any(|skipped| path.ends_with(skipped)) {
+            found.extend(documents(&path));
         } else if path.extension().is_some_and(|extension| extension == "md") {
             found.push(path);
         }
@@ -23,8 +18,9 @@ fn documents(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The text without fenced code, where brackets mean something else.
-fn prose(text: &str) -> String {
+/// The text without fenced code, where brackets and hash signs mean something else.
+fn prose(document: &Path) -> String {
+    let text = fs::read_to_string(document).unwrap_or_default();
     let mut fenced = false;
     let outside = |line: &&str| {
         let fence = line.trim_start().starts_with("```");
@@ -34,51 +30,30 @@ fn prose(text: &str) -> String {
     text.lines().filter(outside).collect::<Vec<_>>().join("\n")
 }
 
-/// The targets of `[text](target)` and `![text](target)`.
-fn links(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
-}
-
-/// The anchors of the headings, made as GitHub does.
-fn anchors(text: &str) -> Vec<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    let slug = |heading: &str| {
+/// Whether a document has a heading with this anchor, made as GitHub does.
+fn has_heading(document: &Path, anchor: &str) -> bool {
+    prose(document).lines().filter(|line| line.starts_with('#')).any(|heading| {
         let kept = heading.trim_start_matches('#').trim().to_lowercase();
-        kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect::<String>()
-    };
-    headings.map(|heading| slug(heading).replace(' ', "-")).collect()
-}
-
-/// The path without `..`, so that an error names a file in the repository.
-fn normalised(path: &Path) -> PathBuf {
-    let mut whole = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => _ = whole.pop(),
-            part => whole.push(part),
-        }
-    }
-    whole
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().replace(' ', "-") == anchor
+    })
 }
 
 #[test]
 fn links_lead_to_existing_files_and_headings() {
+    let root = fs::canonicalize(env!("CARGO_MANIFEST_DIR")).unwrap();
     let (mut checked, mut broken) = (0, Vec::new());
-    for document in documents(Path::new(ROOT)) {
-        let text = prose(&fs::read_to_string(&document).unwrap());
-        let name = document.strip_prefix(ROOT).unwrap().display();
-        for link in links(&text).filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+    for document in documents(&root) {
+        let text = prose(&document);
+        // The targets of [text](target) and ![text](target).
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
             checked += 1;
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
-            let target = normalised(&target);
-            if !target.starts_with(ROOT) || !target.exists() {
-                broken.push(format!("{name}: {link}: there is no such file"));
-            } else if !anchor.is_empty() {
-                let headings = anchors(&prose(&fs::read_to_string(&target).unwrap_or_default()));
-                if !headings.iter().any(|heading| heading == anchor) {
-                    broken.push(format!("{name}: {link}: there is no such heading"));
-                }
+            let target = fs::canonicalize(target).ok().filter(|target| target.starts_with(&root));
+            if !target.is_some_and(|target| anchor.is_empty() || has_heading(&target, anchor)) {
+                broken.push(format!("{}: there is no {link}", document.display()));
             }
         }
     }
