@@ -21,6 +21,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use support::exposition::{check_scrape, members};
 use support::{CURRENT, Exposition, fixtures, json_files};
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 fn scrape(body: &str, names: Naming, format: Format) -> Exposition {
     Exposition::of(&expose(Ok(body.as_bytes()), || Duration::from_millis(1), names, format).text)
@@ -354,38 +356,24 @@ fn good_histogram(row: &'static Row) -> BoxedStrategy<Good> {
         .boxed()
 }
 
-/// Days since 1970 as year, month and day, by counting.
-fn civil(mut days: u32) -> (u32, u32, u32) {
-    let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u32::from(leap(year)) {
-        days -= 365 + u32::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + u32::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
+/// A time since 1970 as a bridge writes it.
+fn date_time(milliseconds: i64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
+    let time = OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(milliseconds);
+    quoted(&time.format(&format).unwrap())
 }
 
 fn good_time(row: &'static Row) -> BoxedStrategy<Good> {
-    (0..100_000u32, 0..86_400_000u32)
-        .prop_map(|(days, milliseconds)| {
-            let (year, month, day) = civil(days);
-            let (seconds, fraction) = (milliseconds / 1000, milliseconds % 1000);
-            let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-            let written =
-                format!("\"{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{fraction:03}\"");
-            let unix = (u64::from(days) * 86_400_000 + u64::from(milliseconds)) as f64 / 1000.0;
-            Good { written, standard: vec![(row.standard.name.to_owned(), Expected::Float(unix))], legacy: Vec::new() }
-        })
-        .boxed()
+    // Up to the year 2243.
+    let times = (0..100_000 * DAY).prop_map(|milliseconds| {
+        let standard = vec![(row.standard.name.to_owned(), Expected::Float(milliseconds as f64 / 1000.0))];
+        Good { written: date_time(milliseconds), standard, legacy: Vec::new() }
+    });
+    times.boxed()
 }
+
+/// In milliseconds.
+const DAY: i64 = 86_400_000;
 
 /// A statistic with a good value. Info is not among them: all of it shares one sample, and has a property of its own.
 fn good() -> impl Strategy<Value = (&'static Row, Source, Good)> {
@@ -604,10 +592,9 @@ fn odd_values_do_not_affect_others() {
 #[test]
 fn parses_dates_around_2000_and_2100() {
     for days in (10_592..11_688).chain(47_450..47_900) {
-        let (year, month, day) = civil(days);
-        let body = format!("{{\"current_timestamp\": \"{year}-{month:02}-{day:02} 12:00:00.000\"}}");
-        let seconds = scrape(&body, Standard, OpenMetrics).number("jitsi_report_timestamp_seconds");
-        assert_eq!(seconds, Some(f64::from(days) * 86_400.0 + 43_200.0), "{body}");
+        let noon = days * DAY + DAY / 2;
+        let seconds = scrape(&format!("{{\"current_timestamp\": {}}}", date_time(noon)), Standard, OpenMetrics);
+        assert_eq!(seconds.number("jitsi_report_timestamp_seconds"), Some(noon as f64 / 1000.0), "{days}");
     }
 }
 
