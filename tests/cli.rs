@@ -4,7 +4,6 @@ mod support;
 
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
-use std::process::Command as Process;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -14,7 +13,7 @@ use proptest::sample::select;
 use jitsiexporter::cli::{self, Command, Config, parse};
 use jitsiexporter::family::Naming::{Legacy, Standard};
 use jitsiexporter::format::Format::Text;
-use support::{CURRENT, Exporter, Exposition, FakeBridge, command};
+use support::{CURRENT, Exporter, Exposition, FakeBridge, run};
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -284,38 +283,32 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![select(names).prop_map(str::to_owned), "\\PC{0,6}"]
 }
 
-fn output(process: &mut Process) -> (Option<i32>, String, String) {
-    let output = process.output().expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn exit_codes() {
-    let (code, out, error) = output(&mut command(&["--version"], &[]));
+    let (code, out, error) = run(&["--version"]);
     assert_eq!((code, &*error), (Some(0), ""));
     assert!(out.starts_with(concat!("jitsiexporter ", env!("CARGO_PKG_VERSION"))), "{out}");
-    assert_eq!(output(&mut command(&["--help"], &[])), (Some(0), cli::help(), String::new()));
-    let (code, out, error) = output(&mut command(&["--timeout", "x"], &[]));
+    assert_eq!(run(&["--help"]), (Some(0), cli::help(), String::new()));
+    let (code, out, error) = run(&["--timeout", "x"]);
     assert_eq!((code, &*out), (Some(2), ""));
     assert_eq!(error, "jitsiexporter: --timeout: \"x\" is not a duration from 1ms to 60m, such as 5s\n");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, error) = output(&mut command(&["--listen-address", &address], &[]));
+    let (code, _, error) = run(&["--listen-address", &address]);
     assert_eq!(code, Some(1));
     assert!(error.contains(&format!("cannot listen on {address}: Address already in use")), "{error}");
-    let (code, _, error) = output(&mut command(&["--listen-address", "203.0.113.1:0"], &[]));
+    let (code, _, error) = run(&["--listen-address", "203.0.113.1:0"]);
     assert_eq!(code, Some(1), "{error}");
 }
 
 #[test]
 fn once_prints_one_scrape_as_text() {
     let bridge = FakeBridge::json(CURRENT);
-    let (code, out, error) = output(&mut command(&["--once", "--url", &bridge.url()], &[]));
+    let (code, out, error) = run(&["--once", "--url", &bridge.url()]);
     assert_eq!((code, &*error, bridge.hits()), (Some(0), "", 1));
     assert_eq!(Exposition::read(&out, Text).unwrap().value("jitsi_conferences"), Some("4"));
     let nowhere = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
-    let (code, out, error) = output(&mut command(&["--once", "--url", &format!("http://{nowhere}")], &[]));
+    let (code, out, error) = run(&["--once", "--url", &format!("http://{nowhere}")]);
     assert_eq!((code, Exposition::of(&out).reason()), (Some(1), Some("connect")));
     assert!(error.contains("connection refused") && error.lines().count() == 1, "{error}");
 }
@@ -350,27 +343,19 @@ fn address_without_host_is_every_interface() {
 }
 
 #[test]
-fn localhost_is_every_address_of_the_name() {
+fn listens_on_every_address_of_a_name() {
     // /etc/hosts may list ::1 first. -port implies localhost.
     for args in [["--listen-address", "localhost:0"], ["-port", "0"]] {
         let exporter = Exporter::start(&args, &[]);
-        assert_eq!(exporter.listens_on().ip().to_string(), "127.0.0.1", "{args:?}");
         assert_eq!(exporter.get("/health").body, "ok", "{args:?}");
-        let named = ("localhost", exporter.address().port()).to_socket_addrs().unwrap();
-        for address in named.filter(|address| TcpListener::bind((address.ip(), 0)).is_ok()) {
+        let mut line = format!("listens on http://127.0.0.1:{}/metrics", exporter.address().port());
+        // Not every machine has IPv6, and not every /etc/hosts says that it is localhost.
+        let mut named = ("localhost", exporter.address().port()).to_socket_addrs().unwrap();
+        let ipv6 = named.find(|address| address.is_ipv6() && TcpListener::bind((address.ip(), 0)).is_ok());
+        if let Some(address) = ipv6 {
             TcpStream::connect(address).unwrap_or_else(|error| panic!("{args:?}: {address}: {error}"));
+            line.extend([" and http://", &address.to_string(), "/metrics"]);
         }
+        assert!(exporter.log()[0].contains(&format!("{line}, bridge ")), "{:?}: {line}", exporter.log());
     }
-}
-
-#[test]
-fn start_line_names_every_address() {
-    let exporter = Exporter::start(&["--demo", "--listen-address", "localhost:0"], &[]);
-    let port = exporter.listens_on().port();
-    // Not every machine has IPv6, and not every /etc/hosts says that it is localhost.
-    let addresses = ("localhost", 0).to_socket_addrs().unwrap();
-    let ipv6 = addresses.into_iter().any(|address| TcpListener::bind(address).is_ok() && address.is_ipv6());
-    let ipv6 = if ipv6 { format!(" and http://[::1]:{port}/metrics") } else { String::new() };
-    let expected = format!("listens on http://127.0.0.1:{port}/metrics{ipv6}, bridge ");
-    assert!(exporter.log()[0].contains(&expected), "{:?}: {expected}", exporter.log());
 }

@@ -14,7 +14,7 @@ use jitsiexporter::family::Naming::Standard;
 use jitsiexporter::format::Format::OpenMetrics;
 use jitsiexporter::scrape::expose;
 use support::exposition::members;
-use support::{Answer, CURRENT, Exporter, Exposition, command, fixtures};
+use support::{Answer, CURRENT, Exporter, Exposition, fixtures, run};
 
 fn exposed(report: &str) -> Exposition {
     Exposition::of(&expose(Ok(report.as_bytes()), || Duration::ZERO, Standard, OpenMetrics).text)
@@ -86,9 +86,8 @@ fn both_sources_expose_the_same_samples() {
 
 #[test]
 fn needs_no_bridge() {
-    let output = command(&["--once", "--demo"], &[]).output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "{output:?}");
-    assert!(Exposition::of(&String::from_utf8(output.stdout).unwrap()).is_up());
+    let (code, text, error) = run(&["--once", "--demo"]);
+    assert_eq!((code, &*error, Exposition::of(&text).is_up()), (Some(0), "", true));
     let exporter = Exporter::start(&["--demo", "--listen-address", "127.0.0.1:0", "--legacy-names"], &[]);
     assert!(exporter.metrics().value("jitsi_total_participants").is_some());
     // The start line names the simulated bridge, which can be looked at.

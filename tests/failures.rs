@@ -15,7 +15,7 @@ use jitsiexporter::format::Format::OpenMetrics;
 use support::Then::{Close, KeepAlive};
 use support::crowd::{expected, timeless};
 use support::faults::{GOOD, QUICK, SLOW, assert_failure};
-use support::{CURRENT, Exporter, FakeBridge, command, eventually, ok};
+use support::{CURRENT, Exporter, FakeBridge, eventually, ok, run};
 use tokio::net::TcpSocket;
 
 /// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
@@ -176,10 +176,9 @@ fn accepts_the_longest_url_and_not_one_byte_more() {
         let filled = |length: usize| format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
         let exporter = Exporter::before(&filled(2048), &[]);
         assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
-        let output = command(&["--once", "--url", &filled(2049)], &[]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(error, "jitsiexporter: --url: a URL of 2049 bytes is too long; 2048 are the most\n");
+        let (code, _, error) = run(&["--once", "--url", &filled(2049)]);
+        let expected = "jitsiexporter: --url: a URL of 2049 bytes is too long; 2048 are the most\n";
+        assert_eq!((code, &*error), (Some(2), expected));
     }
 }
 

@@ -287,47 +287,32 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
 }
 
 #[test]
-fn idle_connections_make_room_when_descriptors_run_out() {
-    let bridge = FakeBridge::json(CURRENT);
-    let arguments = ["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"];
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_jitsiexporter")]).args(arguments);
-    let exporter = Exporter::spawn(limited).expect("it starts");
-    // After a response, a connection may be idle for longer than the scrapes below wait.
-    let _idle: Vec<_> = (0..100).map(|_| exporter.open("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
-    for _ in 0..20 {
-        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
-    }
-    let log = exporter.log();
-    assert_eq!(log.iter().filter(|line| line.contains("cannot accept a connection")).count(), 1, "{log:?}");
-    assert_eq!(log.len(), 2, "{log:?}");
-}
-
-/// The limit on threads is one of a user, so this test takes a user that has no other process, which only root can do.
-#[test]
-fn idle_connections_make_room_when_threads_run_out() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return;
-    }
+fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
     let bridge = FakeBridge::json(CURRENT);
     let process = std::process::id();
-    // Where that user can run it.
-    let program = std::env::temp_dir().join(format!("jitsiexporter-test-threads-{process}"));
-    fs::copy(env!("CARGO_BIN_EXE_jitsiexporter"), &program).unwrap();
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", "{ ulimit -u 4 || ulimit -p 4; } 2>/dev/null && exec \"$0\" \"$@\""])
-        .arg(&program)
-        .uid(1_000_000 + process);
-    limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]);
-    let exporter = Exporter::spawn(limited).expect("it starts");
-    fs::remove_file(program).unwrap();
-    let _idle: Vec<_> = (0..10).map(|_| exporter.open("")).collect();
-    for _ in 0..10 {
-        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+    // The limit on threads is one of a user, so it takes a user that has no other process, which only root can be.
+    let users = if fs::metadata("/proc/self").unwrap().uid() == 0 { Some(1_000_000 + process) } else { None };
+    let limits = [("ulimit -n 100", None, 100)].into_iter();
+    for (limit, user, idle) in limits.chain(users.map(|user| ("ulimit -u 4 || ulimit -p 4", Some(user), 10))) {
+        // Where that user can run it.
+        let program = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{process}"));
+        fs::copy(env!("CARGO_BIN_EXE_jitsiexporter"), &program).unwrap();
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("{{ {limit}; }} 2>/dev/null && exec \"$0\" \"$@\"")]).arg(&program);
+        limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]);
+        if let Some(user) = user {
+            limited.uid(user);
+        }
+        let exporter = Exporter::spawn(limited).expect("it starts");
+        fs::remove_file(program).unwrap();
+        // After a response, a connection may be idle for longer than the scrapes below wait.
+        let _idle: Vec<_> = (0..idle).map(|_| exporter.open("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+        for _ in 0..20 {
+            assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+        }
+        let log = exporter.log();
+        assert_eq!((log.len(), log[1].contains("cannot accept a connection")), (2, true), "{limit}: {log:?}");
     }
-    let log = exporter.log();
-    assert_eq!(log.iter().filter(|line| line.contains("cannot accept a connection")).count(), 1, "{log:?}");
 }
 
 /// A server without a process around it, whose connections are counted. It lasts as long as the tests run.

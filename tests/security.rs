@@ -8,7 +8,7 @@ use std::path::Path;
 
 use jitsiexporter::family::Naming::{Legacy, Standard};
 use support::exposition::check_scrape;
-use support::{CURRENT, Exporter, FakeBridge, command, response};
+use support::{CURRENT, Exporter, FakeBridge, response, run};
 
 #[test]
 fn clients_cannot_change_the_request_to_the_bridge() {
@@ -71,11 +71,6 @@ fn text_of_the_bridge_is_not_exposed() {
 
 #[test]
 fn log_entries_are_one_line() {
-    let lines = |args: &[&str]| {
-        let output = command(args, &[]).output().unwrap();
-        assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}");
-        String::from_utf8(output.stderr).unwrap()
-    };
     for args in [
         &["--no\njitsiexporter: such option"][..],
         &["--timeout", "1\n2"],
@@ -84,9 +79,9 @@ fn log_entries_are_one_line() {
         &["--ca-file", "no\nsuch"],
         &["--once=\n"],
     ] {
-        let log = lines(args);
+        let (code, _, log) = run(args);
         let line = log.strip_suffix('\n').expect("a line");
-        assert!(!line.contains(char::is_control), "{args:?}: {log:?}");
+        assert!(matches!(code, Some(1 | 2)) && !line.contains(char::is_control), "{args:?}: {log:?}");
     }
     // What the bridge sends is quoted there as well.
     let bridge =

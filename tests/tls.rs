@@ -16,7 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use support::faults::assert_failure;
-use support::{CURRENT, Exporter, FakeBridge, command, ok};
+use support::{CURRENT, Exporter, FakeBridge, ok, run};
 
 /// The settings of a bridge with this certificate, which may want client certificates of an authority.
 fn config(
@@ -213,9 +213,7 @@ fn rejects_ca_file_without_a_certificate() {
         ("/", "cannot be read: is a directory"),
         ("/dev/zero", "\"/dev/zero\" is larger than 4 MiB"),
     ] {
-        let output = command(&["--once", "--ca-file", file], &[]).output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(complaint) && error.lines().count() == 1, "{error}");
+        let (code, _, error) = run(&["--once", "--ca-file", file]);
+        assert!(code == Some(2) && error.contains(complaint) && error.lines().count() == 1, "{error}");
     }
 }

@@ -356,6 +356,13 @@ pub fn command(args: &[&str], environment: &[(&str, &str)]) -> Command {
     command
 }
 
+/// Runs the exporter to its end: the exit code, standard output and standard error.
+pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = command(args, &[]).output().expect("the exporter runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 /// A program without an environment.
 pub fn bare(program: &OsStr) -> Command {
     let mut command = Command::new(program);
