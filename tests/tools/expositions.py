@@ -26,17 +26,15 @@ import re
 import subprocess
 import sys
 import tempfile
-import venv
 
 # Nothing is left behind in the sources.
 sys.dont_write_bytecode = True
 
 import expositions_odd
 import expositions_reading as reading
-from programs import FIXTURES, ROOT, Bridge, Failure, environment, exporter, script
+from programs import FIXTURES, Bridge, Failure, environment, exporter, script, use_packages
 
 CLIENT = "prometheus_client==0.26.0"
-VENV = ROOT / "target" / "tools" / CLIENT.replace("==", "-")
 LIMIT = 600
 
 ACCEPT = {
@@ -46,24 +44,6 @@ ACCEPT = {
 
 # The exit code of promtool for a text that it can read and that is not as Prometheus recommends.
 PROMTOOL_LINT = 3
-
-
-def use_client():
-    """Starts this script again in a Python that has the official client; installs it into target/ if need be."""
-    python = VENV / "bin" / "python"
-    ready = VENV / "ready"
-    if not ready.exists():
-        print(f"installing {CLIENT} into {VENV.relative_to(ROOT)}", flush=True)
-        try:
-            venv.create(VENV, clear=True, with_pip=True)
-        except subprocess.CalledProcessError:
-            sys.exit("Python cannot make a virtual environment (on Debian: apt-get install python3-venv)")
-        pip = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", CLIENT], check=False)
-        if pip.returncode != 0:
-            sys.exit(f"pip cannot install {CLIENT}")
-        ready.touch()
-    if pathlib.Path(sys.prefix) != VENV:
-        os.execv(python, [python, *sys.argv])
 
 
 def promtool(*arguments, **options):
@@ -178,5 +158,5 @@ def main():
 
 
 if __name__ == "__main__":
-    use_client()
+    use_packages(CLIENT)
     script(main, LIMIT)

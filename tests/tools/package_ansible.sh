@@ -1,14 +1,10 @@
 #!/bin/sh
 # Lints the Ansible role, and runs it: from the archive and from the package in dist/, each twice (the second time nothing may
 # change), in a copy of this machine's root that is thrown away. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
-set -eu
-cd "$(dirname "$0")/../.."
-root=$PWD
-
-fail() { echo "ansible: FAILED: $*" >&2; exit 1; }
+. "$(dirname "$0")/package_root.sh"
 
 if [ "${1:-}" != --inside ]; then
-    tools=$root/target/tools/python-ansible
+    tools=$PWD/target/tools/python-ansible
     if [ ! -e "$tools/ok" ]; then
         rm -rf "$tools"
         python3 -m venv "$tools"
@@ -18,11 +14,9 @@ if [ "${1:-}" != --inside ]; then
     PATH=$tools/bin:$PATH
     export PATH ANSIBLE_NOCOWS=1 ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_INVENTORY_UNPARSED_WARNING=False
     # A copy without a repository around it: the linter looks for the root of the project otherwise.
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    mkdir "$work/lint"
+    workdir
+    mkdir -p "$work/lint/roles"
     cp deploy/ansible/playbook.yml "$work/lint"
-    mkdir "$work/lint/roles"
     cp -r deploy/ansible/jitsiexporter "$work/lint/roles"
     (cd "$work/lint" && ansible-lint --offline --profile production --strict -q)
     echo "ansible: the linter has nothing against it (profile production)"
@@ -31,9 +25,7 @@ if [ "${1:-}" != --inside ]; then
 fi
 
 work=$2 tools=$3
-mount -t tmpfs tmpfs "$work"
-mkdir "$work/upper" "$work/work" "$work/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
+overlay
 mount -t proc proc "$work/root/proc"
 mount --rbind /dev "$work/root/dev"
 # Nothing is booted in there, and it must not look so.
@@ -42,9 +34,9 @@ mkdir "$work/root/play"
 cp -r deploy/ansible/. dist "$work/root/play"
 
 play() {
-    chroot "$work/root" sh -c 'cd /play && exec "$@"' - env ANSIBLE_ROLES_PATH=/play ANSIBLE_HOME=/play/home \
+    quiet chroot "$work/root" sh -c 'cd /play && exec "$@"' - env ANSIBLE_ROLES_PATH=/play ANSIBLE_HOME=/play/home \
         "$tools/bin/ansible-playbook" -i localhost, -c local -e "ansible_python_interpreter=$tools/bin/python3" \
-        -e jitsiexporter_from=/play/dist "$@" playbook.yml >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$*"; }
+        -e jitsiexporter_from=/play/dist "$@" playbook.yml
     grep 'ok=' "$work/log"
 }
 unchanged() { grep -q 'changed=0 ' "$work/log" || { cat "$work/log" >&2; fail "run once more it changes something"; }; }

@@ -2,24 +2,22 @@
 # Installs and starts what is in dist/ as users do: the binaries of the archives, the image, the Debian package, the Ansible role.
 # Needs root.
 #   deploy/dist.sh && deploy/image.sh && deploy/deb.sh && tests/tools/package_check.sh
-set -eu
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/package_root.sh"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+workdir
 (cd dist && sha256sum --quiet --check SHA256SUMS)
 for archive in dist/jitsiexporter_*.tar.gz; do
     tar --extract --gzip --file "$archive" --directory "$work"
     folder=$work/$(basename "$archive" .tar.gz)
     arch=${folder##*_linux_}
     for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES; do
-        [ -s "$folder/$file" ] || { echo "archive: FAILED: $archive has no $file" >&2; exit 1; }
+        [ -s "$folder/$file" ] || fail "$archive has no $file"
     done
     size=$(stat -c %s "$folder/jitsiexporter")
-    [ "$size" -le 3500000 ] || { echo "archive: FAILED: the binary of $archive has $size bytes" >&2; exit 1; }
+    [ "$size" -le 3500000 ] || fail "the binary of $archive has $size bytes"
     # The binary has no path of the build machine in it and is static.
-    if grep -aqE "/root/|/home/|$PWD/" "$folder/jitsiexporter"; then echo "archive: FAILED: $archive has a path in it" >&2; exit 1; fi
-    if readelf --dynamic "$folder/jitsiexporter" | grep NEEDED; then echo "archive: FAILED: $archive is not static" >&2; exit 1; fi
+    if grep -aqE "/root/|/home/|$PWD/" "$folder/jitsiexporter"; then fail "$archive has a path in it"; fi
+    if readelf --dynamic "$folder/jitsiexporter" | grep NEEDED; then fail "$archive is not static"; fi
     echo "archive: $arch: binary of $size bytes, archive of $(stat -c %s "$archive")"
     case $arch in
         "$(uname -m)") emulator= ;;
@@ -27,7 +25,7 @@ for archive in dist/jitsiexporter_*.tar.gz; do
         *) emulator=qemu-$arch-static ;;
     esac
     # shellcheck disable=SC2086
-    python3 tests/tools/package_smoke.py $emulator "$folder/jitsiexporter" >"$work/log" || { cat "$work/log"; exit 1; }
+    quiet python3 tests/tools/package_smoke.py $emulator "$folder/jitsiexporter"
     echo "smoke: $arch: $(grep -c '^smoke:' "$work/log") checks; $(grep resident "$work/log" | sed 's/^smoke: //' | tr '\n' ';')"
 done
 python3 tests/tools/package_image.py

@@ -2,13 +2,11 @@
 # Reads the compose files as Docker Compose does, with its own library: validates them against the schema of the Compose
 # Specification, merges them over a stand-in for the docker-compose.yml of docker-jitsi-meet and checks the result.
 # Needs Go and its module proxy. Version 1 of the library is the one that Debian 12's Go can build.
-set -eu
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/package_root.sh"
 
 COMPOSE_GO=github.com/compose-spec/compose-go@v1.20.2
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+workdir
 cp deploy/compose/*.yml "$work"
 # The parts of it that the overrides change.
 cat >"$work/docker-compose.yml" <<'END'
@@ -52,12 +50,13 @@ func main() {
 	fmt.Print(string(merged))
 }
 END
-(cd "$work/load" && go mod init load && go get ${COMPOSE_GO%@*}/cli@${COMPOSE_GO#*@} && go build -o ../load-compose .) 2>"$work/log" >&2 \
-    || { cat "$work/log" >&2; exit 1; }
+for command in "mod init load" "get ${COMPOSE_GO%@*}/cli@${COMPOSE_GO#*@}" "build -o ../load-compose ."; do
+    # shellcheck disable=SC2086
+    (cd "$work/load" && quiet go $command)
+done
 cd "$work"
 load() { ./load-compose "$@"; }
 
-fail() { echo "compose: FAILED: $*" >&2; exit 1; }
 load docker-compose.yml jitsiexporter.yml >merged
 grep -q 'COLIBRI_REST_ENABLED: "true"' merged || fail "the bridge's REST API is not on"
 load docker-compose.yml jitsiexporter.yml jitsiexporter-prometheus.yml >merged

@@ -3,27 +3,17 @@
 # a root that is thrown away. Needs root.
 #   tests/tools/package_deb.sh                  on a copy of this machine's root (an overlay), which takes a second
 #   tests/tools/package_deb.sh --debootstrap    on a fresh minimal Debian of this machine's release
-set -eu
-cd "$(dirname "$0")/../.."
-
-fail() {
-    echo "deb: FAILED: $*" >&2
-    exit 1
-}
+. "$(dirname "$0")/package_root.sh"
 
 if [ "${1:-}" != --inside ]; then
     arch=$(dpkg --print-architecture)
     set -- "${1:---overlay}" dist/jitsiexporter_*_"$arch".deb
     [ -e "$2" ] || fail "there is no package for $arch in dist/; deploy/deb.sh makes it"
 
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    workdir
     # It leaves files behind, so it gets a place for them.
     TMPDIR=$work lintian --allow-root --tag-display-limit 0 --fail-on error,warning dist/jitsiexporter_*.deb
     echo "deb: lintian has nothing against $(ls dist/jitsiexporter_*.deb | wc -l) packages"
-
-    # The unit as it is installed. 15 is an exposure of 1.5.
-    systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
 
     # Everything else in namespaces of its own: what is mounted and what is started ends with them.
     unshare --mount --propagation private --net --pid --fork --kill-child "$0" --inside "$1" "$2" "$work"
@@ -33,14 +23,11 @@ fi
 kind=$2 package=$3 work=$4
 
 ip link set lo up
-mount -t tmpfs tmpfs "$work"
 root=$work/root
 case $kind in
-    --overlay)
-        mkdir "$root" "$work/upper" "$work/work"
-        mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
-        ;;
+    --overlay) overlay ;;
     --debootstrap)
+        mount -t tmpfs tmpfs "$work"
         # With systemd, as on a bridge's host. mmdebstrap is a debootstrap that gets its packages by the apt of this machine.
         codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
         mmdebstrap --quiet --variant=minbase --include=systemd "$codename" "$root"

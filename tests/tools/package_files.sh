@@ -1,10 +1,7 @@
 #!/bin/sh
 # Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
 # That they say what the program does is tested in Rust (tests/packaging.rs, tests/generated.rs); this is about their readers.
-set -eu
-cd "$(dirname "$0")/../.."
-
-fail() { echo "files: FAILED: $*" >&2; exit 1; }
+. "$(dirname "$0")/package_root.sh"
 
 # The manual page, by both programs that show one; neither may have anything to say.
 page=deploy/man/jitsiexporter.1
@@ -23,16 +20,10 @@ fish --no-config -c 'source deploy/completions/jitsiexporter.fish; complete -C "
 # An exposure of at most 1.5 of 10.
 systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
 
-for script in deploy/*.sh tests/tools/package*.sh; do sh -n "$script"; done
-python3 - tests/tools/package*.py <<'END'
-import ast, sys
-for path in sys.argv[1:]:
-    ast.parse(open(path).read(), path)
-END
+for script in deploy/*.sh tests/tools/*.sh; do sh -n "$script"; done
 
 # Nix reads both files; the package is evaluated with stand-ins for what nixpkgs would hand it.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+workdir
 export NIX_STATE_DIR="$work/state" NIX_STORE_DIR="$work/store" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work"
 nix-instantiate --parse deploy/nixos/module.nix >/dev/null
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)

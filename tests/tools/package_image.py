@@ -8,26 +8,20 @@ is 10001 without any capability, /etc/hosts is the engine's, the environment is 
 its own, in which a bridge answers on port 8080, so the real ports are used without conflicts. Needs root.
 """
 
-import http.server
 import json
 import os
 import pathlib
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
-import time
-import urllib.request
 
 sys.dont_write_bytecode = True
 
-from json_handler import JsonHandler
+from programs import FIXTURES, ROOT, Bridge, Failure, exporter, script
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+LIMIT = 300
 MAX_IMAGE = 4_000_000
 MAX_BINARY = 3_500_000
 FILES = [
@@ -81,7 +75,7 @@ LEGACY = "\njitsi_total_conferences_created "
 
 def check(good, what):
     if not good:
-        sys.exit(f"image: FAILED: {what}")
+        raise Failure(what)
 
 
 def unpack(archive, directory):
@@ -101,61 +95,25 @@ def unpack(archive, directory):
     return root, config, size
 
 
-class Bridge(JsonHandler):
-    def do_GET(self):
-        body = (ROOT / "fixtures/2026-08-head.json").read_bytes()
-        self.answer(body, 200 if self.path == "/colibri/stats" else 404)
-
-
-def get(url):
+def check_start(started, name, port, names, only_v4):
+    """A started image: its port, the names of its metrics, its user, its capabilities and its memory."""
     # The probes of Kubernetes have a second.
-    with urllib.request.urlopen(url, timeout=1) as response:
-        return response.read().decode()
-
-
-def wait_for(url, process):
-    """What /health says as soon as it says something."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return get(url)
-        except OSError as error:
-            check(process.poll() is None and time.monotonic() < deadline, f"{url}: {error}")
-            time.sleep(0.02)
-
-
-def launch(root, config, name, command, args, port, names):
-    """One launch line; this runs in a network and a mount namespace of its own."""
-    entry = config["Entrypoint"] if command is None else command
-    environment = dict(pair.split("=", 1) for pair in config["Env"])
-    # chroot needs three capabilities, and with the change of user they are gone.
-    contained = ["chroot", f"--userspec={USER}:{USER}", "--groups=", str(root), *entry, *args]
-    contained = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid", *contained]
-    process = subprocess.Popen(contained, env=environment, stderr=subprocess.PIPE, text=True)
-    timer = threading.Timer(60, process.kill)
-    timer.start()
-    try:
-        health = wait_for(f"http://127.0.0.1:{port}/health", process)
-        check(health.strip() == "ok", f"{name}: /health says {health!r}")
+    health = started.get("/health", timeout=1)[1].strip()
+    check((health, started.port) == ("ok", port), f"{name}: port {started.port}, /health says {health!r}")
+    texts = [started.get("/metrics")[1]]
+    if not only_v4:
         # Every interface is v4 and v6, unless it is told otherwise.
-        for host in ["127.0.0.1"] if "0.0.0.0" in str(entry + args) else ["127.0.0.1", "[::1]"]:
-            text = get(f"http://{host}:{port}/metrics")
-            check("\njitsi_up 1\n" in text, f"{name}: {host} has no jitsi_up 1:\n{text}")
-            found = "standard" if STANDARD in text else "legacy" if LEGACY in text else "no"
-            check(found == names, f"{name}: {found} names, not {names}")
-        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-        check(f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}" in status, f"{name}: it is not user {USER}")
-        check("CapEff:\t0000000000000000" in status, f"{name}: it has capabilities")
-        memory = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
-        check(memory < MAX_MEMORY, f"{name}: {memory} MB")
-        process.send_signal(signal.SIGTERM)
-        log = process.communicate()[1]
-        check(process.returncode == 0, f"{name}: SIGTERM ends it with {process.returncode}\n{log}")
-        check(f":{port}/metrics" in log.splitlines()[0], f"{name}: its first line is {log.splitlines()[0]}")
-        print(f"image: {name}: port {port}, {names} names, {memory:.1f} MB")
-    finally:
-        timer.cancel()
-        process.kill()
+        started.url = f"http://[::1]:{port}"
+        texts.append(started.get("/metrics")[1])
+    for text in texts:
+        check("\njitsi_up 1\n" in text, f"{name}: no jitsi_up 1:\n{text}")
+        found = "standard" if STANDARD in text else "legacy" if LEGACY in text else "no"
+        check(found == names, f"{name}: {found} names, not {names}")
+    status = pathlib.Path(f"/proc/{started.process.pid}/status").read_text()
+    check(f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}" in status, f"{name}: it is not user {USER}")
+    check("CapEff:\t0000000000000000" in status, f"{name}: it has capabilities")
+    check(started.memory() < MAX_MEMORY, f"{name}: {started.memory()} MB")
+    print(f"image: {name}: port {port}, {names} names, {started.memory():.1f} MB")
 
 
 def inside(directory):
@@ -163,6 +121,7 @@ def inside(directory):
     directory = pathlib.Path(directory)
     root = directory / "root"
     config = json.loads((directory / "config.json").read_text())
+    environment = dict(pair.split("=", 1) for pair in config["Env"])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     (root / "etc").mkdir()
     # What an engine writes, with the names by which the bridge is known in the wild.
@@ -174,20 +133,26 @@ def inside(directory):
         check(False, "the root is not read-only")
     except OSError:
         pass
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Bridge)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for line in LAUNCHES:
-        launch(root, config, *line)
+    report = (FIXTURES / "2026-08-head.json").read_bytes()
+    Bridge(lambda path: (200, report) if path == "/colibri/stats" else (404,), ("0.0.0.0", 8080))
+    user = ["chroot", f"--userspec={USER}:{USER}", "--groups=", root]
+    # chroot needs three capabilities, and with the change of user they are gone.
+    contained = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid", *user]
+    for name, command, args, port, names in LAUNCHES:
+        words = [*(config["Entrypoint"] if command is None else command), *args]
+        with exporter(*contained, *words, listen=None, env=environment) as started:
+            check_start(started, name, port, names, "0.0.0.0" in str(words))
     # As process 1, which the kernel spares signals that have no handler.
-    pid_1 = ["unshare", "--pid", "--fork", "--kill-child", "chroot", f"--userspec={USER}:{USER}", str(root), "/jitsiexporter"]
-    process = subprocess.Popen(pid_1, env=dict(pair.split("=", 1) for pair in config["Env"]), stderr=subprocess.PIPE, text=True)
-    wait_for("http://127.0.0.1:9700/health", process)
-    child = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
-    check("NSpid:\t" + child + "\t1" in pathlib.Path(f"/proc/{child}/status").read_text(), "it is not process 1")
-    os.kill(int(child), signal.SIGTERM)
-    code = process.wait(timeout=20)
-    check(code == 0, f"as process 1 SIGTERM ends it with {code}")
+    with exporter("unshare", "--pid", "--fork", "--kill-child", *user, "/jitsiexporter", listen=None, env=environment) as first:
+        check(first.get("/health")[1].strip() == "ok", "as process 1 it does not answer")
+        pid = first.process.pid
+        child = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        check(f"NSpid:\t{child}\t1" in pathlib.Path(f"/proc/{child}/status").read_text(), "it is not process 1")
+        os.kill(int(child), signal.SIGTERM)
+        code = first.process.wait(20)
+        check(code == 0, f"as process 1 SIGTERM ends it with {code}")
     print("image: as process 1 it stops at SIGTERM, with 0")
+    return []
 
 
 def main():
@@ -195,10 +160,10 @@ def main():
         return inside(sys.argv[2])
     archives = sys.argv[1:] or sorted(str(path) for path in (ROOT / "dist").glob("*_image_x86_64.tar"))
     check(len(archives) == 1, "there is not one image in dist/; deploy/image.sh makes it")
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="jitsiexporter-image-"))
-    # Another user must reach the root.
-    directory.chmod(0o755)
-    try:
+    with tempfile.TemporaryDirectory(prefix="jitsiexporter-image-") as directory:
+        directory = pathlib.Path(directory)
+        # Another user must reach the root.
+        directory.chmod(0o755)
         root, config, size = unpack(archives[0], directory)
         found = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         check(found == FILES, f"the image holds {found}")
@@ -212,15 +177,10 @@ def main():
         labels = settings["Labels"]
         for name in ("title", "description", "licenses", "version", "revision"):
             check(labels.get(f"org.opencontainers.image.{name}"), f"it has no label {name}")
-        print(f"image: {size} bytes, binary {binary.st_size} bytes, {labels['org.opencontainers.image.version']}")
+        print(f"image: {size} bytes, binary {binary.st_size} bytes, {labels['org.opencontainers.image.version']}", flush=True)
         (directory / "config.json").write_text(json.dumps(settings))
         again = ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, __file__, "--inside", str(directory)]
-        code = subprocess.run(again, timeout=300).returncode
-    finally:
-        shutil.rmtree(directory)
-    if code:
-        sys.exit(code)
-    print("image: ok")
+        return ["see above"] if subprocess.run(again, timeout=LIMIT).returncode else []
 
 
-main()
+script(main, LIMIT)

@@ -6,21 +6,21 @@ Kubernetes' own kinds are validated strictly by kubernetes-validate (PyPI), cust
 runs against a bridge that empties. Needs node, npm, bash, curl, jq, openssl and promtool; keeps what it installs in target/tools.
 """
 
+import copy
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-import threading
-import venv
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+
+from programs import ROOT, TOOLS, Bridge, BridgeHandler, Certificates, Failure, environment, output, script, use_packages
+
 FILES = ROOT / "deploy/kubernetes"
-TOOLS = ROOT / "target/tools"
 NPM_TOOLS = TOOLS / "npm-kubernetes"
-PYTHON = ["kubernetes-validate==1.37.0"]
+LIMIT = 600
+PYTHON = "kubernetes-validate==1.37.0"
 NPM = ["@kubernetes-models/prometheus-operator@6.0.0", "@kubernetes-models/keda@2.0.0", "typescript@5.9.3"]
 # The first release with sidecars among the init containers, and the newest one that has a schema.
 RELEASES = ["1.29", "1.37"]
@@ -47,26 +47,16 @@ failed = []
 def check(good, what):
     if not good:
         failed.append(what)
-        print(f"kubernetes: FAILED: {what}")
 
 
-def install():
-    """Installs the tools into target/tools, then goes on in that Python."""
-    python = TOOLS / "python-kubernetes"
-    wanted = "\n".join(PYTHON)
-    if not (python / "ok").exists() or (python / "ok").read_text() != wanted:
-        venv.create(python, clear=True, with_pip=True)
-        subprocess.run([python / "bin/pip", "install", "--quiet", *PYTHON], check=True)
-        (python / "ok").write_text(wanted)
+def install_validators():
+    """Installs the packages of npm into target/tools."""
     wanted = "\n".join(NPM)
     if not (NPM_TOOLS / "ok").exists() or (NPM_TOOLS / "ok").read_text() != wanted:
         NPM_TOOLS.mkdir(parents=True, exist_ok=True)
         (NPM_TOOLS / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *NPM]
-        subprocess.run(command, cwd=NPM_TOOLS, check=True, timeout=300)
+        output("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *NPM, cwd=NPM_TOOLS, timeout=LIMIT)
         (NPM_TOOLS / "ok").write_text(wanted)
-    again = [python / "bin/python3", __file__, "--installed"]
-    return subprocess.run(again, timeout=600).returncode
 
 
 # Schemas
@@ -100,7 +90,7 @@ def custom(documents):
         tsc += ["--module", "nodenext", "--moduleResolution", "nodenext", *sorted(folder.glob("*.ts"))]
         done = subprocess.run(tsc, cwd=NPM_TOOLS, capture_output=True, text=True, timeout=300)
         if done.returncode and not done.stdout:
-            raise SystemExit(f"tsc: {done.stderr}")
+            raise Failure(f"tsc: {done.stderr}")
         for number, what in enumerate(documents):
             lines = [line for line in done.stdout.splitlines() if f"/{number}.ts(" in line]
             if lines:
@@ -130,23 +120,8 @@ def check_schemas():
             complaint = builtin(document, what)
             check(complaint is None, complaint)
     resources = {what: document for what, document in objects.items() if document["kind"] in CUSTOM}
-    # These have to be found.
-    broken = {}
-    for what, document in resources.items():
-        copy = json.loads(json.dumps(document))
-        copy["spec"]["no_such_key"] = 1
-        broken[f"unknown key in {what}"] = copy
-        copy = json.loads(json.dumps(document))
-        copy["spec"].update({"podMetricsEndpoints": PORT} if document["kind"] == "PodMonitor" else {"maxReplicaCount": "many"})
-        broken[f"wrong type in {what}"] = copy
-    faults = custom(resources | broken)
-    for what in resources:
-        check(what not in faults, f"{what}: {faults.get(what)}")
-    for what in broken:
-        check(what in faults, f"not found: {what}")
-    wrong = json.loads(json.dumps(load("sidecar.yaml")[0]))
-    wrong["spec"]["template"]["spec"]["initContainers"][0]["readynessProbe"] = {}
-    check(builtin(wrong, "") is not None, "not found: unknown key in a container")
+    for what, fault in custom(resources).items():
+        check(False, f"{what}: {fault}")
 
 
 # Pods
@@ -188,17 +163,8 @@ def check_sidecar(sidecar):
     check(pod["terminationGracePeriodSeconds"] >= 3600, "sidecar.yaml: no time to drain")
 
 
-class EmptyingBridge(BaseHTTPRequestHandler):
+class EmptyingBridge(BridgeHandler):
     """A bridge that its endpoints leave once it drains, and that fails once on the way."""
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b""):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def do_POST(self):
         self.server.drained = self.path == "/colibri/drain/enable"
@@ -221,12 +187,10 @@ def check_drain(sidecar):
     command = sidecar["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     check("localhost:8080" in command[-1] and "sleep 5" in command[-1], "preStop: the script is another")
     for dead in (False, True):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), EmptyingBridge)
+        server = Bridge(handler=EmptyingBridge)
         server.drained, server.dead, server.asked, server.endpoints = False, dead, 0, 4
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        script = command[-1].replace("localhost:8080", f"127.0.0.1:{server.server_port}").replace("sleep 5", "sleep 0.05")
-        environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
-        done = subprocess.run(["/bin/bash", *command[1:-1], script], env=environment, timeout=60, capture_output=True, text=True)
+        text = command[-1].replace("localhost:8080", server.address).replace("sleep 5", "sleep 0.05")
+        done = subprocess.run(["/bin/bash", *command[1:-1], text], env=environment(), timeout=60, capture_output=True, text=True)
         server.shutdown()
         check(done.returncode == 0 and server.drained, f"preStop: {done.returncode} {done.stderr}")
         # 4 endpoints leave in 4 questions; one more got no answer. A dead bridge is asked for a minute.
@@ -238,7 +202,7 @@ def check_chart(sidecar):
     """jitsi-helm.yaml: the chart puts these into a pod; so does this. jitsi-helm-legacy.yaml changes the image and nothing else."""
     standard, legacy = load("jitsi-helm.yaml")[0], load("jitsi-helm-legacy.yaml")[0]
     container = standard["jvb"]["extraInitContainers"][0]
-    whole = json.loads(json.dumps(sidecar))
+    whole = copy.deepcopy(sidecar)
     whole["spec"]["template"]["spec"]["initContainers"] = [container]
     complaint = builtin(whole, "jitsi-helm.yaml")
     check(complaint is None, complaint)
@@ -291,11 +255,9 @@ def check_tls(sidecar):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "web.yml").write_text(secret["stringData"]["web.yml"])
-        pair = ["-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
-        subprocess.run([*command, *pair, "-subj", "/CN=jvb"], check=True, capture_output=True, timeout=30)
-        done = subprocess.run(["promtool", "check", "web-config", folder / "web.yml"], capture_output=True, text=True, timeout=30)
-        check(done.returncode == 0, f"promtool check web-config: {done.stderr}")
+        Certificates(folder).authority("tls")
+        (folder / "tls.pem").rename(folder / "tls.crt")
+        output("promtool", "check", "web-config", folder / "web.yml")
 
 
 # Monitoring and autoscaling
@@ -345,6 +307,7 @@ def check_autoscaling(sidecar):
 
 
 def main():
+    install_validators()
     sidecar = load("sidecar.yaml")[0]
     check_schemas()
     check_sidecar(sidecar)
@@ -353,8 +316,8 @@ def main():
     check_tls(sidecar)
     check_monitors(sidecar)
     check_autoscaling(sidecar)
-    print("kubernetes: failed" if failed else "kubernetes: ok")
-    return 1 if failed else 0
+    return failed
 
 
-sys.exit(main() if sys.argv[1:] == ["--installed"] else install())
+use_packages(PYTHON)
+script(main, LIMIT)

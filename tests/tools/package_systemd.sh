@@ -1,26 +1,20 @@
 #!/bin/sh
 # Boots a systemd in a copy of this machine's root that is thrown away, installs the Debian package there, and does with the service
 # what its users do, in its sandbox and as its dynamic user. Needs root and systemd-nspawn.
-set -eu
-cd "$(dirname "$0")/../.."
-
-fail() { echo "systemd: FAILED: $*" >&2; exit 1; }
+. "$(dirname "$0")/package_root.sh"
 
 if [ "${1:-}" != --inside ]; then
     package=$(ls dist/jitsiexporter_*_"$(dpkg --print-architecture)".deb)
     archive=$(ls dist/jitsiexporter_*_linux_"$(uname -m)".tar.gz)
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    workdir
     # A process namespace: whatever happens, nothing outlives this.
     timeout 120 unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$0" --inside "$package" "$work" "$archive"
     exit
 fi
 
 package=$2 work=$3 archive=$4
-mount -t tmpfs tmpfs "$work"
 root=$work/root
-mkdir "$root" "$work/upper" "$work/work"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
+overlay
 cp "$package" "$root/new.deb"
 cp "$archive" "$root/opt"
 : >"$root/etc/machine-id"
@@ -51,7 +45,7 @@ soon() {
     fail "$1"
 }
 
-inside 'dpkg --install /new.deb' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be installed"; }
+quiet inside 'dpkg --install /new.deb'
 soon "installed, it runs and answers" 'curl -sf http://127.0.0.1:9700/health'
 inside 'curl -s http://127.0.0.1:9700/metrics' | grep -q '^jitsi_up 0$' || fail "it does not report that the bridge is down"
 
@@ -92,11 +86,11 @@ soon "which is taken when it comes" 'curl -sf http://10.9.9.9:9700/health'
 
 inside 'systemctl stop jitsiexporter'
 [ "$(property Result) $(property ExecMainStatus)" = "success 0" ] || fail "it does not stop cleanly"
-inside 'systemctl reset-failed jitsiexporter; systemctl start jitsiexporter && dpkg --purge jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "it cannot be purged"; }
+quiet inside 'systemctl reset-failed jitsiexporter; systemctl start jitsiexporter && dpkg --purge jitsiexporter'
 soon "purged, it is gone" '! systemctl is-active jitsiexporter && [ ! -e /etc/default/jitsiexporter ] && [ ! -e /etc/jitsiexporter/web.yml ]'
 
 # The archive as a service, with the commands of docs/installing.md.
-inside 'set -e
+quiet inside 'set -e
     cd /opt
     tar xzf jitsiexporter_*_linux_$(uname -m).tar.gz
     cd jitsiexporter_*_linux_$(uname -m)
@@ -104,7 +98,7 @@ inside 'set -e
     install -m 644 jitsiexporter.default /etc/default/jitsiexporter
     sed "s#/usr/bin/#/usr/local/bin/#" jitsiexporter.service > /etc/systemd/system/jitsiexporter.service
     systemctl daemon-reload
-    systemctl enable --now jitsiexporter' >"$work/log" 2>&1 || { cat "$work/log"; fail "the archive as a service"; }
+    systemctl enable --now jitsiexporter'
 soon "the archive as a service answers" 'curl -sf http://127.0.0.1:9700/health && systemctl is-enabled jitsiexporter'
 echo "systemd: ok"
 # The rest ends with this process.

@@ -16,9 +16,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
+# Packages that are installed for a script.
+TOOLS = ROOT / "target" / "tools"
 
 # How many seconds a program may take to start or to answer. A busy machine needs more than the program.
 PATIENCE = 30
@@ -31,8 +34,8 @@ class Failure(Exception):
     """The reason why a script cannot go on."""
 
 
-def script(main, limit):
-    """Runs the main function of a script, for at most `limit` seconds. It returns the problems that it found."""
+def script(main, limit=0):
+    """Runs the main function of a script, for at most `limit` seconds if it has a limit. It returns the problems that it found."""
     name = pathlib.Path(sys.argv[0]).stem
 
     def end(number, _frame):
@@ -47,14 +50,32 @@ def script(main, limit):
         sys.exit(f"{name}: FAILED: {failure}")
     for problem in problems:
         print(problem)
-    print(f"{name}: {len(problems)} problems")
+    print(f"{name}: {len(problems)} problems", file=sys.stderr)
     sys.exit(1 if problems else 0)
+
+
+def use_packages(*packages):
+    """Starts the script again in a Python that has these packages. Installs them into target/ if need be."""
+    place = TOOLS / f"python-{'-'.join(packages)}"
+    python, ready = place / "bin/python", place / "ready"
+    if not ready.exists():
+        print(f"installing {' '.join(packages)} into {place.relative_to(ROOT)}", flush=True)
+        try:
+            venv.create(place, clear=True, with_pip=True)
+        except subprocess.CalledProcessError:
+            sys.exit("Python cannot make a virtual environment (on Debian: apt-get install python3-venv)")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+        if subprocess.run(pip, check=False).returncode != 0:
+            sys.exit(f"pip cannot install {' '.join(packages)}")
+        ready.touch()
+    if pathlib.Path(sys.prefix) != place:
+        os.execv(python, [python, *sys.argv])
 
 
 def output(*command, **options):
     """The standard output of a command that has to succeed."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, **options)
+        done = subprocess.run(command, **{"capture_output": True, "text": True, "timeout": PATIENCE, **options})
     except OSError as error:
         raise Failure(f"cannot run {command[0]}: {error}") from error
     if done.returncode:
