@@ -21,7 +21,6 @@ import platform
 import re
 import shlex
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -30,7 +29,10 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from report import CURRENT, ROOT, enlarged  # noqa: E402
+from report import CURRENT, ROOT, enlarged
+
+sys.path.append(str(ROOT / "tests/tools"))
+from programs import Failure, output, running, script
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -77,10 +79,6 @@ PROXY_TLS = " ssl; ssl_certificate {files}/cert.pem; ssl_certificate_key {files}
 WEB_CONFIG = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 
 
-class Failure(Exception):
-    """Why there is no table, in a sentence."""
-
-
 def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
@@ -104,75 +102,11 @@ def find(program, package):
     return path
 
 
-class Children:
-    """The processes of this run. All of them are stopped when it ends, also when it fails or is interrupted."""
-
-    SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-    def __init__(self):
-        self.running = []
-        self.starting = False
-        self.signal = None
-
-    def __enter__(self):
-        for signum in self.SIGNALS:
-            signal.signal(signum, self.interrupt)
-        return self
-
-    def interrupt(self, signum, _):
-        for each in self.SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        self.signal = signal.Signals(signum).name
-        # A process that is being started is not in the list yet, and would be left running.
-        if not self.starting:
-            raise KeyboardInterrupt(self.signal)
-
-    def start(self, command, **options):
-        self.starting = True
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
-            self.running.append(process)
-        except OSError as error:
-            raise Failure(f"cannot start {command[0]}: {error.strerror}") from error
-        finally:
-            self.starting = False
-        if self.signal:
-            raise KeyboardInterrupt(self.signal)
-        return process
-
-    def output(self, command):
-        """What a command prints."""
-        process = self.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        text, _ = process.communicate()
-        self.running.remove(process)
-        if process.returncode:
-            raise Failure(f"{shlex.join(map(str, command))} ended with {process.returncode}:\n{text}")
-        return text
-
-    def build(self, command):
-        """Runs a build in the repository; its progress goes to standard error."""
-        say(shlex.join(map(str, command)))
-        process = self.start(command, cwd=ROOT, stdout=sys.stderr)
-        if process.wait():
-            raise Failure("the build failed")
-        self.running.remove(process)
-
-    def stop(self, process):
-        process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self.running.remove(process)
-
-    def __exit__(self, *_):
-        for signum in self.SIGNALS:
-            signal.signal(signum, signal.SIG_IGN)
-        for process in self.running:
-            process.terminate()
-        for process in self.running[:]:
-            self.stop(process)
+def build(*command):
+    """Runs a build in the repository; its progress goes to standard error."""
+    say(shlex.join(command))
+    if subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode:
+        raise Failure("the build failed")
 
 
 def free_port():
@@ -204,14 +138,15 @@ class Program:
     process: subprocess.Popen = None
     scheme: str = "http"
 
-    def start(self, children, wait=True):
+    def start(self, stack, wait=True):
+        """Starts it; it ends with the stack."""
         self.port = free_port()
         command = [word.replace("{port}", str(self.port)) for word in self.command]
         configuration = self.directory / "template"
         if configuration.exists():
             (self.directory / "nginx.conf").write_text(configuration.read_text().replace("{port}", str(self.port)))
         with open(self.directory / "log", "wb") as log:
-            self.process = children.start(command, stdout=log, stderr=log, cwd=self.directory)
+            self.process = stack.enter_context(running(*command, stdout=log, stderr=log, cwd=self.directory))
         if wait:
             wait_for(self.port, self.process, self.name)
 
@@ -254,12 +189,12 @@ def ratio(mine, other, load, field):
     return statistics.median(getattr(one, field) / getattr(two, field) for one, two in pairs)
 
 
-def measure(children, wrk, column, program, clients, seconds):
+def measure(wrk, column, program, clients, seconds):
     command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--latency"]
     if column.accept:
         command += ["-H", f"Accept: {column.accept}"]
     before = program.cpu()
-    text = children.output([*command, f"{program.scheme}://127.0.0.1:{program.port}/metrics"])
+    text = output(*command, f"{program.scheme}://127.0.0.1:{program.port}/metrics", timeout=seconds + 30)
     cpu = program.cpu() - before
     if "Socket errors" in text or "Non-2xx" in text:
         raise Failure(f"{column.label}: not every scrape was answered:\n{text}")
@@ -312,18 +247,16 @@ def paced(columns, count):
             connection.close()
 
 
-def first_answer(children, program):
+def first_answer(program):
     """Seconds from the start of the process to the last byte of the first complete answer."""
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    begin = time.perf_counter()
-    program.start(children, wait=False)
-    try:
-        while time.perf_counter() < begin + 10:
+    with contextlib.ExitStack() as stack:
+        begin = time.perf_counter()
+        program.start(stack, wait=False)
+        while time.perf_counter() < begin + 10 and program.process.poll() is None:
             try:
                 connection = socket.create_connection(("127.0.0.1", program.port), timeout=10)
             except ConnectionRefusedError:
-                if program.process.poll() is not None:
-                    break
                 time.sleep(0.0002)
                 continue
             with connection:
@@ -334,9 +267,7 @@ def first_answer(children, program):
             if answer.startswith(b"HTTP/1.1 200 "):
                 return time.perf_counter() - begin
             break
-        raise Failure(f"{program.name} gave no answer after its start")
-    finally:
-        children.stop(program.process)
+    raise Failure(f"{program.name} gave no answer after its start")
 
 
 def nginx(executable, directory, further):
@@ -350,12 +281,12 @@ def nginx(executable, directory, further):
     return [executable, "-p", str(directory), "-c", str(directory / "nginx.conf")]
 
 
-def glibc(children):
+def glibc():
     """The program as cargo builds it on a system with glibc, or none."""
     given = os.environ.get("GLIBC")
     if given:
         return None if given == "no" else executable(given)
-    children.build([find("cargo", "cargo (or https://rustup.rs)"), "build", "--release", "--quiet"])
+    build(find("cargo", "cargo (or https://rustup.rs)"), "build", "--release", "--quiet")
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "jitsiexporter"
 
 
@@ -457,13 +388,13 @@ def machine():
             f"load {load:.1f} before the run")
 
 
-def run(children, directory):
+def run(stack, directory):
     rounds, seconds = setting("ROUNDS", 7), setting("SECONDS", 1)
     starts, pace = setting("STARTS", 10), setting("PACED", 20)
     server = find("nginx", "nginx-light")
     wrk = find("wrk", "wrk")
     binary = executable(os.environ.get("BINARY") or str(ROOT / "target" / "released" / "jitsiexporter"))
-    comparison = glibc(children)
+    comparison = glibc()
 
     documents = directory / "documents"
     paths = {"program": "/colibri/stats", "large": "/large/stats"}
@@ -473,7 +404,7 @@ def run(children, directory):
         file.write_text(text)
     bridge = Program("bridge", nginx(server, directory / "bridge", BRIDGE.format(port="{port}", documents=documents)),
                      directory / "bridge")
-    bridge.start(children)
+    bridge.start(stack)
     address = f"127.0.0.1:{bridge.port}"
 
     def pair(name, command):
@@ -500,8 +431,8 @@ def run(children, directory):
     # One key on the curve that both take for the handshake; a scrape costs none, because the connection is kept.
     files = directory / "tls"
     files.mkdir()
-    children.output([find("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                     "-nodes", "-keyout", files / "key.pem", "-out", files / "cert.pem", "-subj", "/CN=localhost"])
+    output(find("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+           "-nodes", "-keyout", files / "key.pem", "-out", files / "cert.pem", "-subj", "/CN=localhost")
     (files / "web.yml").write_text(WEB_CONFIG)
 
     proxy = Column("nginx as a proxy", *proxies())
@@ -515,20 +446,20 @@ def run(children, directory):
               for variable, program, words in peers(os.environ)]
     columns = [proxy, main, *built, *others]
     host = machine()
-    version = children.output([str(binary), "--version"]).strip()
+    version = output(binary, "--version").strip()
 
     say(f"{starts} starts of each program")
-    times = [[first_answer(children, column.program) for column in columns] for _ in range(starts)]
+    times = [[first_answer(column.program) for column in columns] for _ in range(starts)]
     for column, each in zip(columns, zip(*times)):
         column.figures["start"] = statistics.median(each)
         if column.binary:
             column.figures["size"] = column.binary.stat().st_size
 
     for column in columns:
-        column.program.start(children)
-        column.large.start(children)
+        column.program.start(stack)
+        column.large.start(stack)
         if column.tls:
-            column.tls.start(children)
+            column.tls.start(stack)
     time.sleep(0.5)
     for column in columns:
         column.figures["idle"] = column.program.memory("VmRSS")
@@ -546,7 +477,7 @@ def run(children, directory):
             for column in columns:
                 if not program(column):
                     continue
-                found = measure(children, wrk, column, program(column), clients, seconds)
+                found = measure(wrk, column, program(column), clients, seconds)
                 column.rounds.setdefault(load, []).append(found)
     for column in columns:
         column.figures["load"] = column.program.memory("VmRSS")
@@ -560,17 +491,11 @@ def run(children, directory):
 
 
 def main():
-    try:
-        # The directory is left last: the processes have files in it.
-        with tempfile.TemporaryDirectory(prefix="jitsiexporter-bench-") as directory, Children() as children:
-            run(children, pathlib.Path(directory))
-    except Failure as failure:
-        say(failure)
-        sys.exit(1)
-    except KeyboardInterrupt as interrupt:
-        say(f"interrupted by {interrupt}; everything has been stopped")
-        sys.exit(130)
+    # The directory is left last: the processes have files in it.
+    with tempfile.TemporaryDirectory(prefix="jitsiexporter-bench-") as directory, contextlib.ExitStack() as stack:
+        run(stack, pathlib.Path(directory))
+    return []
 
 
 if __name__ == "__main__":
-    main()
+    script(main)
