@@ -1,9 +1,8 @@
 //! The names of the older exporters and their replacements: a table for people, recording rules for Prometheus.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row, Source, Unit, unprefixed};
+use jitsiexporter::catalogue::{Kind, ROWS, Source, Unit, unprefixed};
 
 use super::File;
 
@@ -56,71 +55,64 @@ fn of_size(name: &str, size: usize) -> String {
     }
 }
 
+/// A name without a query.
+fn old(name: &str, current: &str, note: &'static str) -> Old {
+    Old { name: name.to_owned(), current: current.to_owned(), query: None, rules: Vec::new(), note }
+}
+
+/// A name with a query, and a rule unless nothing changes or the name now means something else.
+fn simple(name: &str, current: &str, query: String) -> Old {
+    let taken = ROWS.iter().any(|row| row.standard.name == name);
+    let note = if taken && name != query { "No rule: the name now means something else." } else { "" };
+    let rules = if taken || name == query { Vec::new() } else { vec![(None, query.clone())] };
+    Old { query: Some(query), rules, ..old(name, current, note) }
+}
+
 fn old_names() -> Vec<Old> {
-    let mut old = Vec::new();
+    let mut names = Vec::new();
     // Older exporters read /colibri/stats only.
     let rows = ROWS.iter().enumerate().filter_map(|(index, row)| Some((index, row, row.stats?)));
     for (index, row, Source { key, unit }) in rows {
-        let simple = |name: &str, current: &str, query: String, note| {
-            let unchanged = name == query;
-            let rules = if unchanged { Vec::new() } else { vec![(None, query.clone())] };
-            Old { name: name.to_owned(), current: current.to_owned(), query: Some(query), rules, note }
-        };
-        let first_of_name = ROWS[..index].iter().all(|other| other.standard.name != row.standard.name);
+        let (name, current) = (row.legacy.name, row.standard.name);
+        let first_of_name = ROWS[..index].iter().all(|other| other.standard.name != current);
         match row.kind {
-            Kind::Timestamp => old.push(Old {
-                name: row.legacy.name.to_owned(),
-                current: row.standard.name.to_owned(),
-                query: None,
-                rules: Vec::new(),
-                note: "The older exporters never exposed it: it is not a number.",
-            }),
+            Kind::Timestamp => {
+                names.push(old(name, current, "The older exporters never exposed it: it is not a number."));
+            }
             Kind::Info => {
                 let others = ROWS.iter().filter(|other| other.kind == Kind::Info && other.primary().key != key);
                 let others: Vec<_> = others.map(|other| other.primary().key).collect();
-                let query = format!("max without ({}) ({}{{{}!=\"\"}})", others.join(", "), row.standard.name, key);
-                old.push(simple(row.legacy.name, row.standard.name, query, ""));
+                names.push(simple(
+                    name,
+                    current,
+                    format!("max without ({}) ({current}{{{key}!=\"\"}})", others.join(", ")),
+                ));
             }
-            Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => old.push(Old {
-                name: row.legacy.name.to_owned(),
-                current: row.standard.name.to_owned(),
-                query: None,
-                rules: Vec::new(),
-                note: "Two old names have one current name. Few releases used this one: use the other.",
-            }),
+            Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => {
+                let note = "Two old names have one current name. Few releases used this one: use the other.";
+                names.push(old(name, current, note));
+            }
             Kind::Gauge | Kind::Boolean | Kind::Counter => {
-                let query = in_old_unit(row.standard.name, unit);
-                old.push(simple(row.legacy.name, row.standard.name, query.clone(), ""));
-                if let Some(unprefixed) = unprefixed(row) {
-                    old.push(simple(unprefixed.name, row.standard.name, query, ""));
-                }
+                let query = in_old_unit(current, unit);
+                let all = [Some(name), unprefixed(row).map(|unprefixed| unprefixed.name)];
+                names.extend(all.into_iter().flatten().map(|name| simple(name, current, query.clone())));
             }
-            Kind::Sizes => old.push(Old {
-                name: row.legacy.name.to_owned() + "{conference_size=\"3\"}",
-                current: format!("{}_bucket", row.standard.name),
-                query: Some(of_size(row.standard.name, 3)),
-                rules: (0..=LAST_SIZE)
-                    .map(|size| (Some(("conference_size", size.to_string())), of_size(row.standard.name, size)))
-                    .collect(),
-                note: "Buckets are cumulative: the number of conferences of one size is a difference.",
-            }),
-            Kind::Histogram => {
-                for suffix in ["_bucket", "_count", "_sum"] {
-                    let current = format!("{}{suffix}", row.standard.name);
-                    old.push(simple(&format!("{}{suffix}", row.legacy.name), &current, current.clone(), ""));
-                }
+            Kind::Sizes => {
+                let rule = |size: usize| (Some(("conference_size", size.to_string())), of_size(current, size));
+                let note = "Buckets are cumulative: the number of conferences of one size is a difference.";
+                names.push(Old {
+                    query: Some(of_size(current, 3)),
+                    rules: (0..=LAST_SIZE).map(rule).collect(),
+                    ..old(&format!("{name}{{conference_size=\"3\"}}"), &format!("{current}_bucket"), note)
+                });
             }
+            Kind::Histogram => names.extend(["_bucket", "_count", "_sum"].map(|suffix| {
+                let current = format!("{current}{suffix}");
+                simple(&format!("{name}{suffix}"), &current, current.clone())
+            })),
         }
     }
-    // Never a rule for a name that now means something else.
-    let exposed = exposed();
-    for name in old.iter_mut().filter(|old| !old.rules.is_empty()) {
-        if exposed.contains(&name.name) {
-            name.rules.clear();
-            name.note = "No rule: the name now means something else.";
-        }
-    }
-    old
+    names
 }
 
 fn table() -> String {
@@ -165,31 +157,16 @@ fn rules() -> String {
     for old in old_names() {
         let name = old.name.split('{').next().expect("split gives one at least");
         for (label, query) in &old.rules {
-            writeln!(text, "      - record: {name}\n        expr: {}", quoted(query)).expect("a string takes all");
+            // A plain YAML scalar must not start with a brace or a quote, or contain ": " or " #".
+            assert!(
+                !query.contains(": ") && !query.contains(" #") && query.starts_with(char::is_alphabetic),
+                "{query}"
+            );
+            writeln!(text, "      - record: {name}\n        expr: {query}").expect("a string takes all");
             if let Some((label, value)) = label {
                 writeln!(text, "        labels:\n          {label}: \"{value}\"").expect("a string takes all");
             }
         }
     }
     text
-}
-
-/// A query as a plain YAML scalar, which must not start with a brace or a quote, or contain `": "` or `" #"`.
-fn quoted(query: &str) -> String {
-    assert!(!query.contains(": ") && !query.contains(" #") && query.starts_with(char::is_alphabetic), "{query}");
-    query.to_owned()
-}
-
-/// The names of all samples that the exporter can expose.
-fn exposed() -> BTreeSet<String> {
-    let suffixes = |row: &Row| -> &[&str] {
-        match row.kind {
-            Kind::Sizes => &["_bucket", "_gcount", "_gsum"],
-            Kind::Histogram => &["_bucket", "_count", "_sum"],
-            _ => &[""],
-        }
-    };
-    let rows =
-        ROWS.iter().flat_map(|row| suffixes(row).iter().map(move |suffix| format!("{}{suffix}", row.standard.name)));
-    rows.chain(OWN.iter().map(|own| own.name.to_owned())).collect()
 }
