@@ -8,36 +8,15 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jitsiexporter::bridge::MAX_BODY;
 use jitsiexporter::format::Format::OpenMetrics;
 use support::Then::{Close, KeepAlive};
 use support::crowd::{expected, timeless};
-use support::faults::{GOOD, QUICK, SLOW, assert_failure};
+use support::faults::{GOOD, QUICK, SLOW, assert_failure, assert_timeout};
 use support::{CURRENT, Exporter, FakeBridge, eventually, ok, run};
 use tokio::net::TcpSocket;
-
-/// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
-/// depends on the exporter, how late the others are on the machine.
-fn assert_timeout(url: &str, words: &str) {
-    let budget = Duration::from_millis(600);
-    let by_option = Exporter::before(url, &["--timeout", "0.6"]);
-    let by_header = Exporter::before(url, &["--timeout", "100"]);
-    // The exporter subtracts a quarter of it as its margin.
-    let header = [("X-Prometheus-Scrape-Timeout-Seconds", "0.8")];
-    for (exporter, headers) in [(&by_option, &[][..]), (&by_header, &header)] {
-        let late = (0..4).map(|_| {
-            let start = Instant::now();
-            let scrape = exporter.request("GET", "/metrics", headers).exposition();
-            assert_eq!(scrape.reason(), Some("timeout"), "{}", scrape.text);
-            start.elapsed().checked_sub(budget).expect("not before the budget ends")
-        });
-        let least = late.min().unwrap();
-        assert!(least < Duration::from_millis(300), "at least {least:?} late");
-        exporter.wait_for_log(words);
-    }
-}
 
 /// A URL at which nothing listens, as long as the socket lives.
 fn nowhere() -> (TcpSocket, String) {

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Then::{self, Close, KeepAlive};
 use super::{CURRENT, Exporter, ok, response};
@@ -131,6 +131,27 @@ pub fn assert_failure(url: &str, args: &[&str], reason: &str, words: &str) -> Ex
         assert_eq!(scrape.value(&series), Some("1"), "{}", scrape.text);
     }
     exporter
+}
+
+/// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
+/// depends on the exporter, how late the others are on the machine.
+pub fn assert_timeout(url: &str, words: &str) {
+    let budget = Duration::from_millis(600);
+    let by_option = Exporter::before(url, &["--timeout", "0.6"]);
+    let by_header = Exporter::before(url, &["--timeout", "100"]);
+    // The exporter subtracts a quarter of it as its margin.
+    let header = [("X-Prometheus-Scrape-Timeout-Seconds", "0.8")];
+    for (exporter, headers) in [(&by_option, &[][..]), (&by_header, &header)] {
+        let late = (0..4).map(|_| {
+            let start = Instant::now();
+            let scrape = exporter.request("GET", "/metrics", headers).exposition();
+            assert_eq!(scrape.reason(), Some("timeout"), "{}", scrape.text);
+            start.elapsed().checked_sub(budget).expect("not before the budget ends")
+        });
+        let least = late.min().unwrap();
+        assert!(least < Duration::from_millis(300), "at least {least:?} late");
+        exporter.wait_for_log(words);
+    }
 }
 
 const fn fault(

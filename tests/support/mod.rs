@@ -6,7 +6,7 @@ pub mod crowd;
 pub mod exposition;
 pub mod faults;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -48,7 +48,7 @@ pub enum Then {
 }
 
 /// How many request heads a fake bridge remembers.
-const REMEMBERED: usize = 1000;
+const REMEMBERED: usize = 100;
 
 /// A bridge whose responses are those of a closure. It ends when it is dropped.
 pub struct FakeBridge {
@@ -62,7 +62,7 @@ struct State {
     hits: AtomicUsize,
     accepted: AtomicUsize,
     stop: AtomicBool,
-    requests: Mutex<VecDeque<String>>,
+    requests: Mutex<Vec<String>>,
     open: Mutex<HashMap<usize, TcpStream>>,
 }
 
@@ -161,9 +161,9 @@ impl FakeBridge {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// The heads of the last requests.
+    /// The heads of the first requests.
     pub fn requests(&self) -> Vec<String> {
-        self.state.requests.lock().unwrap().iter().cloned().collect()
+        self.state.requests.lock().unwrap().clone()
     }
 }
 
@@ -192,13 +192,11 @@ fn serve(
                 return Ok(());
             }
         }
-        let mut requests = state.requests.lock().unwrap();
-        requests.push_back(head);
-        if requests.len() > REMEMBERED {
-            requests.pop_front();
+        let number = state.hits.fetch_add(1, Ordering::SeqCst);
+        if number < REMEMBERED {
+            state.requests.lock().unwrap().push(head);
         }
-        drop(requests);
-        if respond(stream, state.hits.fetch_add(1, Ordering::SeqCst))? == Then::Close {
+        if respond(stream, number)? == Then::Close {
             return Ok(());
         }
     }
