@@ -82,7 +82,8 @@ struct Current {
 /// A file, and how it looked just before it was read.
 struct Watched {
     path: PathBuf,
-    /// `None` if it had changed so recently that a further change could have the same timestamp.
+    /// `None` if the file has to be read again whatever it looks like: it had changed so recently that a further change could have
+    /// the same timestamp, or it could not be read.
     stamp: Option<Stamp>,
 }
 
@@ -135,7 +136,7 @@ impl Contents {
     /// Reads a configuration file and the files it names, all of which are added to `files`.
     fn read(path: &Path, files: &mut Vec<Watched>) -> Result<Self, String> {
         files.push(Watched::new(path));
-        let text = read(path)?;
+        let text = read(path, files)?;
         let mut digest = Context::new(&SHA256);
         digest.update(&text);
         let text = String::from_utf8(text).map_err(|_| "is not UTF-8")?;
@@ -145,8 +146,8 @@ impl Contents {
             let named = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
             files.extend(named.into_iter().flatten().map(|file| Watched::new(file)));
             let mut read = |key: &str, file: &Path| {
-                let content =
-                    read(file).map_err(|error| format!("tls_server_config.{key}: {} {error}", file.display()))?;
+                let content = read(file, files)
+                    .map_err(|error| format!("tls_server_config.{key}: {} {error}", file.display()))?;
                 digest.update(&(content.len() as u64).to_be_bytes());
                 digest.update(&content);
                 Ok::<_, String>(content)
@@ -170,13 +171,18 @@ impl Contents {
     }
 }
 
-/// Reads a whole file.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// Reads one of the files that are watched.
+fn read(path: &Path, files: &mut [Watched]) -> Result<Vec<u8>, String> {
     // Opening a named pipe would wait for someone to write to it.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err("is not a file".to_owned());
     }
-    crate::file::read(path)
+    let content = crate::file::read(path);
+    if content.is_err() {
+        // The cause may pass without a change of the file, such as a shortage of descriptors.
+        files.iter_mut().filter(|file| file.path == path).for_each(|file| file.stamp = None);
+    }
+    content
 }
 
 impl Current {

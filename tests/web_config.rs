@@ -16,9 +16,10 @@ use locked::{
     Authority, Connection, Folder, HALF, Identity, authority, authorization, basic, client, client_of, get, hash,
 };
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType, date_time_ymd};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
-use support::{CURRENT, Exporter, Exposition, FakeBridge, command, eventually};
+use support::{Answer, CURRENT, Exporter, Exposition, FakeBridge, command, eventually};
 
 /// The section for TLS with the files that [`Server`] writes.
 const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
@@ -569,6 +570,31 @@ fn keeps_the_last_good_files_and_logs_once() {
     let log = server.exporter.log();
     assert_eq!(log.iter().filter(|line| line.contains("stays in use")).count(), reported + 1, "{log:#?}");
     assert!(!log.iter().any(|line| line.contains("topsecret") || line.contains("$2y$")), "{log:#?}");
+}
+
+#[test]
+fn reloads_once_descriptors_are_available_again() {
+    let users = |password| format!("basic_auth_users:\n  alice: {}\n", hash(password, 4));
+    let server = Server::start(&users("old"), &[]);
+    let mut kept = server.exporter.open("");
+    let mut status = |password| {
+        write!(kept, "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", basic("alice", password)).unwrap();
+        let mut answer = [0; 4096];
+        let length = kept.read(&mut answer).unwrap();
+        Answer::parse(&answer[..length]).status
+    };
+    assert_eq!(status("old"), 200);
+    server.folder.replace("web.yml", &users("new"));
+    // Longer than the clock tick of file systems.
+    sleep(Duration::from_millis(100));
+
+    let process = Pid::from_raw(server.exporter.pid().try_into().unwrap());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(process, Resource::Nofile, Rlimit { current: Some(0), maximum }).unwrap();
+    assert_eq!(status("old"), 200);
+    server.exporter.wait_for_log("web.yml: cannot be read: too many open files");
+    prlimit(process, Resource::Nofile, before).unwrap();
+    assert_eq!(status("new"), 200);
 }
 
 #[test]
