@@ -28,7 +28,7 @@ e2e: ## let a real Prometheus scrape a fleet of exporters
 	cargo build
 	python3 tests/tools/e2e.py target/debug/jitsiexporter
 
-web-config: ## compare with node_exporter which clients web configurations admit
+web-config: ## check web configurations against node_exporter
 	cargo build
 	python3 tests/tools/web_config.py target/debug/jitsiexporter
 

@@ -177,7 +177,7 @@ class Column:
     program: Program
     large: Program
     tls: Program = None
-    binary: pathlib.Path = None  # the file whose size is told
+    binary: pathlib.Path = None  # the file whose size is shown
     accept: str = ""
     rounds: dict = dataclasses.field(default_factory=dict)  # name of a load -> [Measurement]
     figures: dict = dataclasses.field(default_factory=dict)  # everything that is not measured in rounds
@@ -267,7 +267,7 @@ def first_answer(program):
             if answer.startswith(b"HTTP/1.1 200 "):
                 return time.perf_counter() - begin
             break
-    raise Failure(f"{program.name} gave no answer after its start")
+    raise Failure(f"{program.name} did not answer after its start")
 
 
 def nginx(executable, directory, further):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Counts the instructions and the allocations of the pure middle of a scrape (parse, families, render) for each fixture, with
-callgrind, and compares them with budgets.tsv. Counts do not depend on how busy the machine is. Counted are two builds: with
-glibc, and static with musl, which is what ships and has another allocator and other copies.
+callgrind, and compares them with budgets.tsv. Counts do not depend on how busy the machine is. Two builds are counted: one with
+glibc, and the static one with musl, which ships and has another allocator and another memcpy.
 
-    UPDATE=1    rewrite the budgets instead; the change is to be reviewed like any other
+    UPDATE=1    rewrite the budgets instead; review the change like any other
 
 Exit code 0 if all is within 110 % of its budget, else 1. Needs valgrind and the target x86_64-unknown-linux-musl (rustup target
 add, musl-tools); the budgets are those of x86-64.
@@ -47,12 +47,12 @@ TUNABLES = ":".join([
 ])
 
 
-# What ships, and what most people develop with.
+# The target of the binary that ships.
 STATIC = "x86_64-unknown-linux-musl"
 
 
 def build(target=None):
-    # The profile is that of a release, but for the names of the functions.
+    # A release build that keeps the names of the functions.
     environment = os.environ | {"CARGO_PROFILE_BENCH_STRIP": "debuginfo"}
     command = ["cargo", "bench", "--bench", "instructions", "--no-run", "--message-format=json-render-diagnostics"]
     command += ["--target", target] if target else []
@@ -90,7 +90,7 @@ def count(executable, files, directory):
         f"--toggle-collect={COUNTED}", f"--dump-after={COUNTED}", "--callgrind-out-file=counts", executable,
     ]
     arguments = [word for (_, names, form), file in files for word in (names, form, str(file))]
-    # An empty environment: it lies on the stack, and moves what is above it.
+    # A fixed environment: it is on the stack, and its size shifts everything above it.
     environment = {"PATH": os.environ["PATH"], "GLIBC_TUNABLES": TUNABLES}
     done = subprocess.run(command + arguments, cwd=directory, env=environment, stdout=subprocess.DEVNULL)
     if done.returncode:

@@ -134,7 +134,7 @@ fn words(text: &str) -> Vec<String> {
     found
 }
 
-/// The words that are no name of `known`. A word that ends in `_` stands for all names that begin so.
+/// The words that are not in `known`. A word that ends in `_` stands for all names that begin so.
 fn misspelt(text: &str, known: &BTreeSet<String>) -> Vec<String> {
     let exists =
         |word: &String| known.contains(word) || word.ends_with('_') && known.iter().any(|name| name.starts_with(word));

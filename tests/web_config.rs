@@ -390,7 +390,7 @@ fn wrong_passwords_do_not_delay_known_clients() {
         let new = eventually(Duration::from_secs(60), || (server.status("bob", "secret") == 200).then_some(()));
         stop.store(true, Ordering::SeqCst);
         assert!(known > 12, "only {known} scrapes beside 12 wrong passwords");
-        assert!(new.is_some(), "a right password got no turn");
+        assert!(new.is_some(), "a right password was never checked");
     });
 }
 
@@ -727,7 +727,7 @@ fn slow_and_malformed_handshakes_do_not_delay_a_scrape() {
         }
         stop.store(true, Ordering::SeqCst);
     });
-    // All of them together are a few lines.
+    // The log has a few lines for all of them together.
     let lines = server.exporter.log().len();
     assert!(lines < 10, "{:#?}", server.exporter.log());
 }

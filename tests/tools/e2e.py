@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 
-# Nothing is left behind in the sources.
+# No __pycache__ among the sources.
 sys.dont_write_bytecode = True
 
 import expositions_reading as reading
@@ -184,7 +184,7 @@ def selector(labels):
 
 
 def samples_when_up(server, target, until):
-    """A target and its samples. If it is not up, the machine may have been busy: it is looked at again after a scrape."""
+    """A target and its samples. If it is not up, the machine may be busy: it is looked at again after a scrape."""
     while True:
         series = server.query(selector(target["labels"]))
         up = any(each["metric"]["__name__"] == "up" and each["value"][1] == "1" for each in series)

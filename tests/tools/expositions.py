@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds what the exporter serves against the tools that read it, and against an independent reading of what the bridge said.
+"""Checks responses of the exporter with the tools that read them, and with an independent reading of the bridge's report.
 
 For each fixture and for some two hundred odd reports (expositions_odd.py), in both namings and both formats:
 
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 
-# Nothing is left behind in the sources.
+# No __pycache__ among the sources.
 sys.dont_write_bytecode = True
 
 import expositions_odd
@@ -138,7 +138,7 @@ def served(binary):
         command = [binary, "--url", bridge.url, *(["--legacy-names"] if naming == "legacy" else [])]
         with exporter(*command) as started:
             for name, body in (reports | odd).items():
-                # An odd report may have keys of which no good name can be made. In another order it is not read by promtool again.
+                # Odd keys make odd names, about which promtool may complain. It does not read the same members in another order.
                 strict = naming == "standard" if name in reports else None if expositions_odd.IN_FRONT in name else False
                 yield name, naming, body, {form: fetch(started, form) for form in reading.FORMATS}, strict
         body = reports[newest]

@@ -13,7 +13,7 @@ def deep(depth, inner="1"):
 
 # name -> members to add to a good report, or to put in the place of its members of the same key.
 MEMBERS = {
-    # Numbers that are not what they were in another release.
+    # Numbers that another release sends in another form.
     "float for an integer": {"participants": "14.5", "threads": "163.0", "total_bytes_sent": "1.5e3"},
     "exponents": {"stress_level": "1.4E-4", "bit_rate_upload": "1.2345678E7", "total_bytes_received": "1E3", "threads": "1e-320"},
     "integer for a float": {"stress_level": "1", "rtt_aggregate": "52", "incoming_loss": "0"},
@@ -30,7 +30,7 @@ MEMBERS = {
         "total_bytes_sent": '"NaN"', "total_bytes_received": '"Infinity"', "total_ice_failed": '"-Infinity"',
         "total_video_stream_milliseconds_received": '"NaN"',
     },
-    "no numbers in strings": {
+    "strings that are not numbers": {
         "participants": '""', "threads": '" "', "conferences": '"-"', "stress_level": '"1e"', "rtt_aggregate": '"0x10"',
         "visitors": '"1_000"', "endpoints": '"many"', "local_endpoints": '"\\u0661"', "total_bytes_sent": '"12 MB"', "drain": '""',
     },
@@ -73,7 +73,7 @@ MEMBERS = {
     "arrays for numbers": {"participants": "[3]", "total_bytes_sent": "[]", "healthy": "[true]", "version": '["2"]', "current_timestamp": "[]"},
     "numbers for strings": {"version": "2", "release": "1042", "current_timestamp": "1787211010030"},
     "booleans for strings": {"version": "true", "region": "false"},
-    "times that are none": {"current_timestamp": '"2026-02-30 00:00:00.000"'},
+    "a date that does not exist": {"current_timestamp": '"2026-02-30 00:00:00.000"'},
     "a time with a T": {"current_timestamp": '"2026-08-20T07:30:10.030Z"'},
     "an empty time": {"current_timestamp": '""'},
     "a leap day": {"current_timestamp": '"2024-02-29 23:59:59.999"'},
@@ -139,12 +139,12 @@ MEMBERS = {
     "unicode": {"version": '"2.1 \\ud83d\\ude00"', "region": '"Köln, 東京"', "release": '"\\u202e"'},
     "half surrogate pairs": {"version": '"2.1 \\ud83d"', "region": '"\\ude00\\ud83d"', "unheard_of": '"\\ud800"'},
     "empty strings": {"version": '""', "region": '""', "release": '""', "relay_id": '""'},
-    "no strings at all": {"version": "null", "region": "null", "release": "null", "relay_id": "null"},
+    "null for every string": {"version": "null", "region": "null", "release": "null", "relay_id": "null"},
     "what looks like a line": {"version": '"} 1\\n# EOF\\njitsi_up 0\\n"', "region": '"# TYPE jitsi_up counter"'},
     "a long string": {"version": '"' + "x" * 60000 + '"'},
     # Keys of no release.
     "unknown": {"new_gauge": "1", "new_float": "0.25", "new_switch": "true", "new_text": '"7"', "new_array": "[1]", "new_null": "null"},
-    "keys that are no names": {
+    "keys that are not names": {
         "with-dash": "1", "with space": "2", "with.dot": "3", "schlüssel": "4", "鍵": "5", "1st": "6", "a:b": "7", "😀": "8", "a\\\\b": "9",
         'quo\\"te': "10", "new\\nline": "11", "tab\\t": "12", "nul\\u0000": "13", "{le=\\\"1\\\"}": "14", "# EOF": "15",
     },
@@ -186,7 +186,7 @@ MEMBERS = {
     "names in another place": {"jitsi_up": "0", "jitsi": '{"up":0}', "jitsi_participants": "3"},
 }
 
-# name -> members that are put behind all others, so that known keys come twice.
+# name -> members at the end of a good report, so that known keys come twice.
 BEHIND = {
     "known keys twice": '"participants":7,"version":"second","healthy":false',
     "a good value, then an odd one": '"participants":null,"version":[],"total_bytes_sent":"x"',
@@ -197,7 +197,7 @@ BEHIND = {
     "nesting at the limit": f'"unheard_of":{deep(16)},"unheard":{deep(17)}',
 }
 
-# name -> the whole answer of the bridge.
+# name -> the whole response of the bridge.
 WHOLE = {
     "an empty object": b"{}",
     "an empty object with room": b" {\n} ",
@@ -240,7 +240,7 @@ WHOLE = {
 }
 
 
-# How the name of a report ends that has its oddities in front of everything else.
+# The end of the names of reports whose odd members come first.
 IN_FRONT = ", in front"
 
 
@@ -258,7 +258,7 @@ def documents(good):
 
     for name, odd in MEMBERS.items():
         yield name, body(members | odd)
-        # The same in front of everything else: the order of a report means nothing.
+        # The same with the odd members first: the order in a report has no meaning.
         if len(odd) > 1:
             yield f"{name}{IN_FRONT}", body({**odd, **{key: value for key, value in members.items() if key not in odd}})
     for name, behind in BEHIND.items():

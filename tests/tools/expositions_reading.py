@@ -1,4 +1,4 @@
-"""What an exposition must say about a report: an independent reading, to hold the exporter against.
+"""What an exposition must say about a report: an independent reading, to compare the exporter with.
 
 The rules are written down a second time here, in another language and with another JSON reader. The facts about the statistics
 (keys, kinds, units, names, help texts) come from fixtures/catalogue.tsv, which is generated from the exporter's own table and
@@ -19,7 +19,7 @@ from programs import FIXTURES, ROOT
 NAMINGS = ("standard", "legacy")
 FORMATS = ("openmetrics", "text")
 
-# What is done to a value of this unit in standard names.
+# How a value of this unit is converted in standard names.
 SCALE = {"Milliseconds": "/1000", "BitsPerSecond": "/8", "KilobitsPerSecond": "x125", "Megabytes": "x1000000"}
 
 # The limits for what no bridge ever sent: objects in objects, bytes of an unknown key (with those of the objects around it),
@@ -219,7 +219,7 @@ def convert(value, scale):
         return value
     factor = int(scale[1:])
     try:
-        # Integers are exact until the end.
+        # Integers are converted to a float last.
         result = float(value * factor) if scale[0] == "x" else value / factor
     except OverflowError:
         return None

@@ -13,7 +13,7 @@ for package in $packages; do
         "tokio: http main web_config ") ;;
         "base64: bridge web_config ") ;;
         *": "*" "*" ") echo "$package is used by several modules: $modules" >&2; failed=1 ;;
-        *": ") echo "$package is used by no module" >&2; failed=1 ;;
+        *": ") echo "$package is not used by any module" >&2; failed=1 ;;
     esac
 done
 exit $failed

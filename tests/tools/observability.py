@@ -188,7 +188,7 @@ def check_dashboard(server, board, names, now, complain):
                 continue
             needs = selectors(expression)
             sent = [bool(any_of & names[name]) for any_of in needs]
-            # Not faults: nothing restarted, nothing happened on a frozen bridge, JVB 1 sends no version.
+            # These can be empty: restarts, events on a bridge that does not move, the version of a JVB 1.
             happens = name.startswith("frozen-") and "increase(" in expression
             may_lack = "offset $__interval" in expression or happens or '!=""' in expression
             if all(sent) and not found and not may_lack:
@@ -207,7 +207,7 @@ def by_instance(server, expression, now):
 
 
 def check_states(server, fleet, bridge, states, now, complain):
-    """Holds the tiles and the table of the dashboards against the state that each bridge is in, and has been in for a while."""
+    """Compares the tiles and the table of the dashboards with the state of each bridge, which has lasted for a while."""
 
     def expressions(board):
         panels = [panel for panel in board["panels"] if panel["type"] in ("stat", "table")]
@@ -225,7 +225,7 @@ def check_states(server, fleet, bridge, states, now, complain):
     if counted != [len(found) - down, down]:
         complain(f"{fleet['title']}: {counted} bridges are up and down, in the table {len(found) - down} and {down}")
 
-    # What is gone has a state, and its exporter a version, but none of its last values.
+    # A bridge that is gone has a state, and its exporter a version, but none of its last values is shown.
     for name, state in states.items():
         job = "pods" if name == "dying pod" else "jitsi"
         for title, queries in expressions(bridge).items():
@@ -252,7 +252,7 @@ def check_rules(server, now, complain):
 
 
 def check_legacy(server, bridge, name, complain):
-    """Holds what legacy.yml records, and what has the same name, against the legacy names of a bridge that does not move."""
+    """Compares what legacy.yml records, and what has the same name, with the legacy names of a bridge that does not move."""
     wanted = reading.read(json.dumps(bridge["report"]).encode(), "legacy").samples
     own = reading.Reading().samples
     wanted = {sample: value for sample, value in wanted.items() if sample not in own and sample[0] not in NEVER_LEGACY}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds the Grafana dashboards against Grafana's own schema.
+"""Checks the Grafana dashboards against Grafana's own schema.
 
 Grafana publishes its schema as TypeScript types, in the npm package @grafana/schema. This writes each part of each dashboard
 down as a typed TypeScript constant and lets the TypeScript compiler look for members that Grafana does not know, values that

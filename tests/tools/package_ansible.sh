@@ -1,6 +1,6 @@
 #!/bin/sh
-# Lints the Ansible role, and runs it: from the archive and from the package in dist/, each twice (the second time nothing may
-# change), in a copy of this machine's root that is thrown away. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
+# Lints the Ansible role and runs it in a throw-away copy of this machine's root, with the archive and with the package in dist/.
+# Each is run twice; the second run must not change anything. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
 . "$(dirname "$0")/package_root.sh"
 
 if [ "${1:-}" != --inside ]; then
@@ -13,13 +13,13 @@ if [ "${1:-}" != --inside ]; then
     fi
     PATH=$tools/bin:$PATH
     export PATH ANSIBLE_NOCOWS=1 ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_INVENTORY_UNPARSED_WARNING=False
-    # A copy without a repository around it: the linter looks for the root of the project otherwise.
+    # A copy outside of the repository, because the linter looks for the root of a project.
     workdir
     mkdir -p "$work/lint/roles"
     cp deploy/ansible/playbook.yml "$work/lint"
     cp -r deploy/ansible/jitsiexporter "$work/lint/roles"
     (cd "$work/lint" && ansible-lint --offline --profile production --strict -q)
-    echo "ansible: the linter has nothing against it (profile production)"
+    echo "ansible: ansible-lint passes (profile production)"
     unshare --mount --propagation private --pid --fork --kill-child "$0" --inside "$work" "$tools"
     exit
 fi
@@ -28,7 +28,7 @@ work=$2 tools=$3
 overlay
 mount -t proc proc "$work/root/proc"
 mount --rbind /dev "$work/root/dev"
-# Nothing is booted in there, and it must not look so.
+# An empty /run: nothing is booted in the copy, and Ansible looks there.
 mount -t tmpfs tmpfs "$work/root/run"
 mkdir "$work/root/play"
 cp -r deploy/ansible/. dist "$work/root/play"
@@ -39,7 +39,7 @@ play() {
         -e jitsiexporter_from=/play/dist "$@" playbook.yml
     grep 'ok=' "$work/log"
 }
-unchanged() { grep -q 'changed=0 ' "$work/log" || { cat "$work/log" >&2; fail "run once more it changes something"; }; }
+unchanged() { grep -q 'changed=0 ' "$work/log" || { cat "$work/log" >&2; fail "the second run changes something"; }; }
 
 options='{"jitsiexporter_options": {"listen_address": ":9888", "legacy_names": true, "url": "http://monitor:a\"b\\c$d@localhost:8080"}}'
 for install in archive package; do
@@ -47,7 +47,7 @@ for install in archive package; do
         rm -f "$work/root/etc/systemd/system/jitsiexporter.service" "$work/root/etc/default/jitsiexporter"
         # apt_pkg is a module of the system's Python.
         set -- -e jitsiexporter_install=package -e ansible_python_interpreter=/usr/bin/python3 -e "$options"
-        chroot "$work/root" /usr/bin/python3 -c 'import apt' 2>/dev/null || { echo "ansible: package not tried, python3-apt is missing"; continue; }
+        chroot "$work/root" /usr/bin/python3 -c 'import apt' 2>/dev/null || { echo "ansible: skipped the package: python3-apt is not installed"; continue; }
     else
         set -- -e "$options"
     fi
@@ -62,7 +62,7 @@ for install in archive package; do
     grep -qF 'JITSIEXPORTER_URL="http://monitor:a\"b\\c$d@localhost:8080"' "$work/root/etc/default/jitsiexporter" || fail "quoting"
     [ "$(stat -c %a "$work/root/etc/default/jitsiexporter")" = 600 ] || fail "others can read the options"
 done
-# A web configuration that only the service can read, and nothing once more.
+# A web configuration that only the service can read.
 web='{"jitsiexporter_web_config": {"basic_auth_users": {"prometheus": "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"}}}'
 play -e "$web"
 grep -qF 'X0h1gDsPszWURQaxFh' "$work/log" && fail "the hash is in the log"
@@ -70,7 +70,7 @@ play -e "$web"
 unchanged
 [ "$(chroot "$work/root" stat -c '%a %U %G' /etc/jitsiexporter/web.yml)" = "640 root jitsiexporter" ] || fail "others can read web.yml"
 grep -qx 'JITSIEXPORTER_WEB_CONFIG_FILE=/etc/jitsiexporter/web.yml' "$work/root/etc/default/jitsiexporter" || fail "web.yml is not in use"
-promtool check web-config "$work/root/etc/jitsiexporter/web.yml" || fail "promtool does not take web.yml"
-# A name that does not exist is refused.
-if (play -e '{"jitsiexporter_options": {"listen": ":9700"}}') >/dev/null 2>&1; then fail "an option that does not exist passes"; fi
+promtool check web-config "$work/root/etc/jitsiexporter/web.yml" || fail "promtool rejects web.yml"
+# An unknown option is rejected.
+if (play -e '{"jitsiexporter_options": {"listen": ":9700"}}') >/dev/null 2>&1; then fail "an unknown option is accepted"; fi
 echo "ansible: ok"

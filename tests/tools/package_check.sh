@@ -15,8 +15,8 @@ for archive in dist/jitsiexporter_*.tar.gz; do
     done
     size=$(stat -c %s "$folder/jitsiexporter")
     [ "$size" -le 3500000 ] || fail "the binary of $archive has $size bytes"
-    # The binary has no path of the build machine in it and is static.
-    if grep -aqE "/root/|/home/|$PWD/" "$folder/jitsiexporter"; then fail "$archive has a path in it"; fi
+    # The binary is static and does not contain a path of the build machine.
+    if grep -aqE "/root/|/home/|$PWD/" "$folder/jitsiexporter"; then fail "$archive contains a path of this machine"; fi
     if readelf --dynamic "$folder/jitsiexporter" | grep NEEDED; then fail "$archive is not static"; fi
     echo "archive: $arch: binary of $size bytes, archive of $(stat -c %s "$archive")"
     case $arch in

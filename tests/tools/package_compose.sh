@@ -8,7 +8,7 @@ COMPOSE_GO=github.com/compose-spec/compose-go@v1.20.2
 
 workdir
 cp deploy/compose/*.yml "$work"
-# The parts of it that the overrides change.
+# The parts that the overrides change.
 cat >"$work/docker-compose.yml" <<'END'
 services:
     jvb:
@@ -63,10 +63,10 @@ load docker-compose.yml jitsiexporter.yml jitsiexporter-prometheus.yml >merged
 grep -q 'targets: \["jitsiexporter:9700"\]' merged || fail "Prometheus does not scrape the exporter"
 # A file with an unknown key is rejected.
 sed 's/read_only: true/read_onyl: true/' jitsiexporter.yml >broken.yml
-if load docker-compose.yml broken.yml >/dev/null 2>&1; then fail "a key that does not exist passes"; fi
-if load jitsiexporter.yml jitsiexporter-prometheus.yml >/dev/null 2>&1; then fail "services without an image, a network that is not there pass"; fi
+if load docker-compose.yml broken.yml >/dev/null 2>&1; then fail "an unknown key is accepted"; fi
+if load jitsiexporter.yml jitsiexporter-prometheus.yml >/dev/null 2>&1; then fail "services without an image and an undefined network are accepted"; fi
 
-# The configuration of Prometheus inside of the second file, where promtool is at hand.
+# The configuration of Prometheus that the second file contains, if promtool is installed.
 if command -v promtool >/dev/null; then
     sed -n '/content: |/,/^volumes:/p' jitsiexporter-prometheus.yml | sed '1d;$d' | sed 's/^ \{12\}//' >prometheus.yml
     promtool check config prometheus.yml

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Holds the Debian packages in dist/ to what Debian expects, and installs, upgrades, removes and purges the one for this machine in
-# a root that is thrown away. Needs root.
+# Checks the Debian packages in dist/ with lintian, and installs, upgrades, removes and purges the one for this machine in a
+# throw-away root. Needs root.
 #   tests/tools/package_deb.sh                  on a copy of this machine's root (an overlay), which takes a second
 #   tests/tools/package_deb.sh --debootstrap    on a fresh minimal Debian of this machine's release
 . "$(dirname "$0")/package_root.sh"
@@ -11,11 +11,11 @@ if [ "${1:-}" != --inside ]; then
     [ -e "$2" ] || fail "there is no package for $arch in dist/; deploy/deb.sh makes it"
 
     workdir
-    # It leaves files behind, so it gets a place for them.
+    # lintian leaves files in TMPDIR.
     TMPDIR=$work lintian --allow-root --tag-display-limit 0 --fail-on error,warning dist/jitsiexporter_*.deb
-    echo "deb: lintian has nothing against $(ls dist/jitsiexporter_*.deb | wc -l) packages"
+    echo "deb: lintian passes $(ls dist/jitsiexporter_*.deb | wc -l) packages"
 
-    # Everything else in namespaces of its own: what is mounted and what is started ends with them.
+    # The rest runs in namespaces of its own, with which its mounts and processes end.
     unshare --mount --propagation private --net --pid --fork --kill-child "$0" --inside "$1" "$2" "$work"
     exit
 fi
@@ -28,7 +28,7 @@ case $kind in
     --overlay) overlay ;;
     --debootstrap)
         mount -t tmpfs tmpfs "$work"
-        # With systemd, as on a bridge's host. mmdebstrap is a debootstrap that gets its packages by the apt of this machine.
+        # With systemd, as on the host of a bridge. mmdebstrap uses the package sources of this machine.
         codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
         mmdebstrap --quiet --variant=minbase --include=systemd "$codename" "$root"
         ;;
@@ -38,7 +38,7 @@ mount -t proc proc "$root/proc"
 mkdir -p "$root/packages"
 cp "$package" "$root/packages/new.deb"
 
-# The release before, for the upgrade: the same package under a lower version, with another option file.
+# An earlier release to upgrade from: the same package with a lower version and another option file.
 dpkg-deb -R "$package" "$work/old"
 sed -i 's/^Version: .*/Version: 0.9.0-1/' "$work/old/DEBIAN/control"
 echo "# as it was in 0.9.0" >>"$work/old/etc/default/jitsiexporter"
@@ -47,10 +47,10 @@ dpkg-deb --root-owner-group --build "$work/old" "$root/packages/old.deb" >/dev/n
 
 inside() {
     DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@" 2>&1 | tee "$work/output"
-    # What the scripts of a package say when something is wrong does not always end in a failure.
+    # The scripts of a package can report an error and still succeed.
     if grep -iE 'error|warning|failed|not found|cannot' "$work/output"; then fail "$* complains"; fi
 }
-# Where a package of ours could leave something; dpkg's own records of it are asked for below.
+# The folders in which the package could leave files. dpkg's own records are checked below.
 listing() { chroot "$root" find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib /run -path /var/lib/dpkg -prune -o -print | sort; }
 status() { chroot "$root" dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' jitsiexporter 2>/dev/null || true; }
 there() { [ -e "$root$1" ] || fail "$1 is not there after $2"; }
@@ -67,15 +67,15 @@ there $options installing
 [ -L "$root$wanted" ] || fail "the service is not enabled"
 chroot "$root" jitsiexporter --version
 chroot "$root" jitsiexporter --demo --once | grep -q '^jitsi_up 1$' || fail "it does not run"
-# The unit says only what systemd knows.
-chroot "$root" systemd-analyze verify --man=no jitsiexporter.service 2>&1 | grep -i jitsiexporter && fail "systemd does not like the unit"
+# systemd knows every setting of the unit.
+chroot "$root" systemd-analyze verify --man=no jitsiexporter.service 2>&1 | grep -i jitsiexporter && fail "systemd rejects the unit"
 inside dpkg --purge jitsiexporter
 listing >"$work/after"
-diff "$work/before" "$work/after" || fail "the purge left something, or took too much"
+diff "$work/before" "$work/after" || fail "the purge left files, or removed too many"
 echo "deb: installed and purged"
 
 inside dpkg --install /packages/old.deb
-# What a person changes, an upgrade leaves alone.
+# An upgrade keeps files that a person has changed.
 echo 'JITSIEXPORTER_LISTEN_ADDRESS=:9700' >>"$root$options"
 echo 'basic_auth_users:' >>"$root$web"
 chroot "$root" chmod 600 $web
@@ -96,7 +96,7 @@ gone $web purging
 rm -f "$root$options.dpkg-dist" "$root$web.dpkg-dist"
 rmdir "$root/etc/jitsiexporter" 2>/dev/null || true
 listing >"$work/after"
-diff "$work/before" "$work/after" || fail "the purge left something, or took too much"
+diff "$work/before" "$work/after" || fail "the purge left files, or removed too many"
 [ -z "$(status)" ] || [ "$(status)" = "un " ] || fail "dpkg still knows it: $(status)"
 echo "deb: upgraded, removed and purged"
 echo "deb: ok"

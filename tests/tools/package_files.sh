@@ -1,15 +1,15 @@
 #!/bin/sh
 # Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
-# That they say what the program does is tested in Rust (tests/packaging.rs, tests/generated.rs); this is about their readers.
+# Their content is tested in Rust (tests/packaging.rs, tests/generated.rs); here the programs that read them have to accept them.
 . "$(dirname "$0")/package_root.sh"
 
-# The manual page, by both programs that show one; neither may have anything to say.
+# Both programs that show manual pages accept the page without a warning.
 page=deploy/man/jitsiexporter.1
 mandoc -T lint -W warning $page
 said=$(LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 --local-file $page 2>&1 >/dev/null)
 [ -z "$said" ] || fail "man: $said"
 
-# Each shell takes its completions, and offers what begins like that.
+# Each shell loads its completions and completes an option.
 bash -c 'source deploy/completions/jitsiexporter.bash
     COMP_WORDS=(jitsiexporter --listen); COMP_CWORD=1; _jitsiexporter; [ "${COMPREPLY[*]}" = --listen-address ]' || fail "bash"
 zsh -f -c 'autoload -Uz compinit; fpath=(deploy/completions $fpath); compinit -u -D; [ "${_comps[jitsiexporter]}" = _jitsiexporter ]' \
@@ -22,7 +22,7 @@ systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd
 
 for script in deploy/*.sh tests/tools/*.sh; do sh -n "$script"; done
 
-# Nix reads both files; the package is evaluated with stand-ins for what nixpkgs would hand it.
+# Nix parses both files. The package is evaluated with stand-ins for its arguments from nixpkgs.
 workdir
 export NIX_STATE_DIR="$work/state" NIX_STORE_DIR="$work/store" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work"
 nix-instantiate --parse deploy/nixos/module.nix >/dev/null
@@ -38,9 +38,9 @@ found=$(nix-instantiate --eval --strict --expr '
         ours = (overlay { callPackage = file: _: file; } { }).prometheus-jitsi-exporter;
     in assert ours == ./deploy/nixos/package.nix; assert builtins.pathExists package.cargoLock.lockFile;
        builtins.deepSeq package package.version')
-[ "$found" = "\"$version\"" ] || fail "the Nix package is of version $found"
+[ "$found" = "\"$version\"" ] || fail "the Nix package has the version $found"
 
-# The crate: the sources and what a reader of crates.io wants. Cargo adds the files that it makes itself.
+# The crate contains the sources and what crates.io shows. Cargo adds a few files of its own.
 cargo package --list --allow-dirty 2>/dev/null | grep -vE '^(src/.*\.(rs|html)|build\.rs|Cargo\.(toml|toml\.orig|lock)|README\.md|CHANGELOG\.md|LICENSE-(MIT|APACHE)|\.cargo_vcs_info\.json)$' \
     && fail "the crate holds more than it needs"
 for needed in src/main.rs build.rs Cargo.lock README.md LICENSE-MIT LICENSE-APACHE; do

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Starts the container image as the charts, compose files and guides in the wild start that of the older exporters.
+"""Starts the container image with the command lines that charts, compose files and guides use for the older exporters.
 
     tests/tools/package_image.py [dist/jitsiexporter_<version>_image_x86_64.tar]
 
-Takes the image from the archive that deploy/image.sh made, and does with it what an engine does: the root is read-only, the user
+Unpacks the archive that deploy/image.sh made and runs it as an engine does: the root is read-only, the user
 is 10001 without any capability, /etc/hosts is the engine's, the environment is the image's. Each launch line gets a network of
 its own, in which a bridge answers on port 8080, so the real ports are used without conflicts. Needs root.
 """
@@ -40,7 +40,7 @@ URL = "-videobridge-url"
 LOCAL = "http://localhost:8080/colibri/stats"
 OLD = "/prometheus-jitsi-meet-exporter"
 
-# Who starts it, with which `command` (instead of the entry point), with which `args`, and where it then is, in which names.
+# Where the command line is from, `command` (which replaces the entry point), `args`, the port, and the naming.
 LAUNCHES = [
     ("the image as it is", None, [], 9700, "standard"),
     ("our README", None, ["--demo"], 9700, "standard"),
@@ -68,7 +68,7 @@ LAUNCHES = [
     ("zwindler's unit", ["/jitsiexporter"], ["--url=http://127.0.0.1:8080/colibri/stats", "--host=0.0.0.0", "--port=9700"], 9700, "legacy"),
 ]
 
-# What tells the two namings apart, in the report that the bridge gives.
+# A sample of either naming that the other does not have.
 STANDARD = "\njitsi_conferences_created_total "
 LEGACY = "\njitsi_total_conferences_created "
 
@@ -102,7 +102,7 @@ def check_start(started, name, port, names, only_v4):
     check((health, started.port) == ("ok", port), f"{name}: port {started.port}, /health says {health!r}")
     texts = [started.get("/metrics")[1]]
     if not only_v4:
-        # Every interface is v4 and v6, unless it is told otherwise.
+        # It listens on IPv4 and IPv6, unless its arguments say otherwise.
         started.url = f"http://[::1]:{port}"
         texts.append(started.get("/metrics")[1])
     for text in texts:
@@ -124,7 +124,7 @@ def inside(directory):
     environment = dict(pair.split("=", 1) for pair in config["Env"])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     (root / "etc").mkdir()
-    # What an engine writes, with the names by which the bridge is known in the wild.
+    # As an engine writes it, with the names of the bridge in the command lines.
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n127.0.0.1 jvb jitsi jitsi-meet_jvb_1\n")
     subprocess.run(["mount", "--bind", root, root], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
@@ -136,13 +136,13 @@ def inside(directory):
     report = (FIXTURES / "2026-08-head.json").read_bytes()
     Bridge(lambda path: (200, report) if path == "/colibri/stats" else (404,), ("0.0.0.0", 8080))
     user = ["chroot", f"--userspec={USER}:{USER}", "--groups=", root]
-    # chroot needs three capabilities, and with the change of user they are gone.
+    # chroot needs these capabilities; they are dropped when the user changes.
     contained = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid", *user]
     for name, command, args, port, names in LAUNCHES:
         words = [*(config["Entrypoint"] if command is None else command), *args]
         with exporter(*contained, *words, listen=None, env=environment) as started:
             check_start(started, name, port, names, "0.0.0.0" in str(words))
-    # As process 1, which the kernel spares signals that have no handler.
+    # As process 1, to which the kernel delivers only signals that have a handler.
     with exporter("unshare", "--pid", "--fork", "--kill-child", *user, "/jitsiexporter", listen=None, env=environment) as first:
         check(first.get("/health")[1].strip() == "ok", "as process 1 it does not answer")
         pid = first.process.pid
@@ -167,7 +167,7 @@ def main():
         root, config, size = unpack(archives[0], directory)
         found = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         check(found == FILES, f"the image holds {found}")
-        check(os.readlink(root / "prometheus-jitsi-meet-exporter") == "jitsiexporter", "the link leads elsewhere")
+        check(os.readlink(root / "prometheus-jitsi-meet-exporter") == "jitsiexporter", "the link has another target")
         binary = (root / "jitsiexporter").stat()
         check(binary.st_mode & 0o7777 == 0o755, f"the binary has mode {binary.st_mode:o}")
         check(binary.st_size <= MAX_BINARY and size <= MAX_IMAGE, f"binary {binary.st_size} bytes, image {size} bytes")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the files in deploy/kubernetes: against published schemas, and for what a cluster, the chart and KEDA need.
+"""Checks the files in deploy/kubernetes against published schemas, and against what a cluster, the chart and KEDA expect.
 
 Kubernetes' own kinds are validated strictly by kubernetes-validate (PyPI), custom resources by the types and validators of
 @kubernetes-models (npm): the TypeScript compiler finds keys that do not exist, the validators find wrong values. The preStop hook
@@ -164,7 +164,7 @@ def check_sidecar(sidecar):
 
 
 class EmptyingBridge(BridgeHandler):
-    """A bridge that its endpoints leave once it drains, and that fails once on the way."""
+    """A bridge whose endpoints leave once it drains, and that fails once meanwhile."""
 
     def do_POST(self):
         self.server.drained = self.path == "/colibri/drain/enable"
@@ -185,7 +185,7 @@ class EmptyingBridge(BridgeHandler):
 def check_drain(sidecar):
     """Runs the preStop hook of sidecar.yaml."""
     command = sidecar["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    check("localhost:8080" in command[-1] and "sleep 5" in command[-1], "preStop: the script is another")
+    check("localhost:8080" in command[-1] and "sleep 5" in command[-1], "preStop: the script lacks the address or the pause")
     for dead in (False, True):
         server = Bridge(handler=EmptyingBridge)
         server.drained, server.dead, server.asked, server.endpoints = False, dead, 0, 4
@@ -193,13 +193,13 @@ def check_drain(sidecar):
         done = subprocess.run(["/bin/bash", *command[1:-1], text], env=environment(), timeout=60, capture_output=True, text=True)
         server.shutdown()
         check(done.returncode == 0 and server.drained, f"preStop: {done.returncode} {done.stderr}")
-        # 4 endpoints leave in 4 questions; one more got no answer. A dead bridge is asked for a minute.
+        # Four requests for four endpoints, and one that failed. A dead bridge is asked for a minute.
         expected = 12 if dead else 5
         check(server.asked == expected, f"preStop: asked {server.asked} times instead of {expected}")
 
 
 def check_chart(sidecar):
-    """jitsi-helm.yaml: the chart puts these into a pod; so does this. jitsi-helm-legacy.yaml changes the image and nothing else."""
+    """The chart puts the container of jitsi-helm.yaml into a pod; so does this. jitsi-helm-legacy.yaml changes only the image."""
     standard, legacy = load("jitsi-helm.yaml")[0], load("jitsi-helm-legacy.yaml")[0]
     container = standard["jvb"]["extraInitContainers"][0]
     whole = copy.deepcopy(sidecar)

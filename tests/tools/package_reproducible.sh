@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the commit of this repository once more, in another folder, with another target directory and another Cargo home, and
-# compares with dist/: the same bytes?
+# Builds the commit of this repository again, in another folder, with another target directory and another Cargo home, and
+# compares the bytes with those in dist/.
 #   tests/tools/package_reproducible.sh            the archive for x86_64
 #   tests/tools/package_reproducible.sh aarch64    others
 set -eu
@@ -11,7 +11,7 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 git clone --quiet . "$work/somewhere else"
-# What was downloaded is taken from where it is, and unpacked anew.
+# Downloaded crates are reused, but unpacked again.
 mkdir -p "$work/cargo/registry"
 ln -s "$cargo_home/registry/index" "$cargo_home/registry/cache" "$work/cargo/registry/"
 if [ -e "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$work/cargo"; fi

@@ -4,7 +4,7 @@
     tests/tools/package_smoke.py target/dist/x86_64-unknown-linux-musl/release/jitsiexporter
     tests/tools/package_smoke.py qemu-aarch64-static target/dist/aarch64-unknown-linux-musl/release/jitsiexporter
 
-The last argument is the binary, those before it are what runs it. Needs openssl for the certificates.
+The last argument is the binary; an emulator may stand before it. Needs openssl for the certificates.
 """
 
 import contextlib

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 CARGO_DEB=3.8.0
 CARGO_CYCLONEDX=0.5.9
 
-# debian COMMAND PACKAGE...: the packages, unless the command is there.
+# debian COMMAND PACKAGE...: installs the packages unless the command exists.
 debian() {
     command=$1
     shift
@@ -17,7 +17,7 @@ debian() {
     fi
 }
 
-# Debian's Python makes virtual environments only with this package.
+# On Debian, Python needs this package to create virtual environments.
 venv() { python3 -c 'import ensurepip' 2>/dev/null || missing="${missing:-} python3 python3-venv"; }
 
 for part in "$@"; do

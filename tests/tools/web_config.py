@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks on node_exporter what tests/web_config.tsv says of web configurations, and tries every example that is shipped.
+"""Checks on node_exporter what tests/web_config.tsv says of web configurations, and checks every example that is shipped.
 
 node_exporter (Debian: prometheus-node-exporter) is built on Prometheus' exporter-toolkit, which defines the file. With each
 configuration of the table it has to start or to refuse; then clients with every kind of certificate, TLS version and password
@@ -85,7 +85,7 @@ def table():
 def context(folder, certificate=None, version=None):
     made = ssl.create_default_context(cafile=folder / "root.pem")
     if certificate:
-        # One name is that of the server's own certificate too.
+        # The certificate of the server itself has the name, too.
         name = certificate.replace("server", "server-client")
         made.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
     if version:
@@ -180,7 +180,7 @@ def examples(folder):
     for name in WHOLE:
         text = (ROOT / name).read_text()
         yield name, text
-        # And as it is when its comments are removed.
+        # And with its settings no longer commented out.
         yield f"{name}, uncommented", re.sub(r"^#(?=(?:[a-z_]+|  .*):)", "", text, flags=re.M)
     for name in DOCUMENTS:
         for text in SECTION.findall((ROOT / name).read_text()):

@@ -140,7 +140,7 @@ fn table() -> String {
             None => "none".to_owned(),
         };
         let line = format!("| `{}` | `{}` | {query} | {} |", old.name, old.current, old.note);
-        writeln!(text, "{}", line.replace("|  |", "| |")).expect("a string takes all");
+        writeln!(text, "{}", line.replace("|  |", "| |")).unwrap();
     }
     text
 }
@@ -162,9 +162,9 @@ fn rules() -> String {
                 !query.contains(": ") && !query.contains(" #") && query.starts_with(char::is_alphabetic),
                 "{query}"
             );
-            writeln!(text, "      - record: {name}\n        expr: {query}").expect("a string takes all");
+            writeln!(text, "      - record: {name}\n        expr: {query}").unwrap();
             if let Some((label, value)) = label {
-                writeln!(text, "        labels:\n          {label}: \"{value}\"").expect("a string takes all");
+                writeln!(text, "        labels:\n          {label}: \"{value}\"").unwrap();
             }
         }
     }
