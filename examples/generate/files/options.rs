@@ -19,6 +19,7 @@ pub fn files() -> Vec<File> {
         File::new("deploy/completions/_jitsiexporter", zsh()),
         File::new("deploy/completions/jitsiexporter.fish", fish()),
         File::new("deploy/ansible/jitsiexporter/templates/jitsiexporter.service.j2", unit_of_the_role()),
+        File::new("deploy/ansible/jitsiexporter/vars/main/options.yml", options_of_the_role()),
     ]
 }
 
@@ -199,6 +200,14 @@ fn unit_of_the_role() -> String {
         .replace("ExecStart=/usr/bin/", "ExecStart={{ jitsiexporter_directory }}/")
         .replace("Documentation=man:jitsiexporter(1)\n", "");
     format!("# {{{{ ansible_managed }}}}\n{unit}")
+}
+
+/// The names of the options that the Ansible role takes. It runs a service, and has a variable for the web configuration.
+fn options_of_the_role() -> String {
+    let names =
+        own().filter(|option| !option.variable.is_empty() && !matches!(option.name, "once" | "web-config-file"));
+    let names: Vec<_> = names.map(|option| option.name.replace('-', "_")).collect();
+    format!("---\n# Made from the table of options by `make generate`.\njitsiexporter_known: [{}]\n", names.join(", "))
 }
 
 // The completions.
