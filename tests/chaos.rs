@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use jitsiexporter::format::Format::{self, OpenMetrics, Text};
 use locked::{Connection, Folder, HALF, Identity, authority};
-use support::crowd::{Client, descriptors, expected, exporter, is_release, memory, scattered, threads, timeless};
+use support::crowd::{Client, descriptors, expected, is_release, memory, scattered, threads, timeless};
 use support::faults::{GOOD, QUICK, SLOW};
 use support::{CURRENT, Exporter, Exposition, FakeBridge, eventually};
 
@@ -110,7 +110,7 @@ fn faulty_bridge_never_spoils_a_response() {
         counter.fetch_add(1, Ordering::SeqCst);
         GOOD[place % GOOD.len()](stream)
     });
-    let exporter = exporter(&bridge, &[]);
+    let exporter = Exporter::before(&bridge.url(), &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
 
     // The scraper's timeout, of which the exporter takes three quarters.
@@ -216,7 +216,7 @@ fn waiting_clients_do_not_delay_a_scrape() {
         ("300 clients that announce a body", 300, &announced),
     ] {
         let bridge = slow();
-        let exporter = exporter(&bridge, &[]);
+        let exporter = Exporter::before(&bridge.url(), &[]);
         let at_rest = AtRest::of(&exporter, &bridge);
         beside(&exporter, what, || {
             let waiting: Vec<_> = (0..clients).map(|number| exporter.open(request(number))).collect();
@@ -236,7 +236,7 @@ fn tls_connections_and_stalled_handshakes_take_little_memory() {
     folder.write("key.pem", &identity.key);
     let file = folder.write("web.yml", "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n");
     let bridge = slow();
-    let exporter = exporter(&bridge, &["--web-config-file", &file]);
+    let exporter = Exporter::before(&bridge.url(), &["--web-config-file", &file]);
     let client = locked::client(&root, None);
     let mut times = Vec::new();
     for _ in 0..3 {
@@ -285,7 +285,7 @@ fn hostile_reports_take_little_memory() {
     for (number, report) in hostile_reports().into_iter().enumerate() {
         // All scrapes are under way before the first report comes.
         let bridge = FakeBridge::slow(Duration::from_millis(300), &report);
-        let exporter = exporter(&bridge, &[]);
+        let exporter = Exporter::before(&bridge.url(), &[]);
         for _ in 0..3 {
             thread::scope(|scope| {
                 for _ in 0..40 {
@@ -304,7 +304,7 @@ fn hostile_reports_take_little_memory() {
 #[test]
 fn vanished_clients_leak_nothing() {
     let bridge = slow();
-    let exporter = exporter(&bridge, &["--max-scrapes", "100"]);
+    let exporter = Exporter::before(&bridge.url(), &["--max-scrapes", "100"]);
     let at_rest = AtRest::of(&exporter, &bridge);
     let (before, rounds) = (bridge.hits(), AtomicUsize::new(0));
     let scrapes = beside(&exporter, "1,000 clients that vanish", || {
@@ -338,7 +338,7 @@ fn vanished_clients_leak_nothing() {
 #[test]
 fn malformed_requests_do_not_delay_a_scrape() {
     let bridge = slow();
-    let exporter = exporter(&bridge, &[]);
+    let exporter = Exporter::before(&bridge.url(), &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
     // A client that is still sending may see a reset instead of the answer that was given before it. Not always.
     let refusals = Mutex::new(BTreeMap::<&str, usize>::new());

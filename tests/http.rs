@@ -203,7 +203,7 @@ fn longest_idle_connection_makes_room() {
         let amount = stream.read(&mut answer).unwrap_or(0);
         answer[..amount].starts_with(b"HTTP/1.1 200 ")
     };
-    // The oldest connection waits for an answer, the second has just had one, the others have been silent ever since.
+    // The oldest connection waits for a response, the second has just had one, the others have sent nothing.
     let busy = exporter.open("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     bridge.wait_for_requests(1);
     let mut talking = exporter.open("");
@@ -213,10 +213,10 @@ fn longest_idle_connection_makes_room() {
     eventually(Duration::from_secs(30), || (threads() > MAX_CONNECTIONS).then_some(())).expect("all are accepted");
     assert!(ask(&mut talking));
     let mut late: Vec<_> = (0..50).map(|_| exporter.open("")).collect();
-    assert!(late.iter_mut().all(ask), "one that came later has no place");
-    assert!(ask(&mut talking), "the one that talks lost its place");
+    assert!(late.iter_mut().all(ask), "a later connection was closed");
+    assert!(ask(&mut talking), "the connection in use was closed");
     let (gone, left) = silent.split_at_mut(50);
-    assert!(gone.iter_mut().all(|stream| matches!(stream.read(&mut [0]), Ok(0))), "the oldest are still there");
+    assert!(gone.iter_mut().all(|stream| matches!(stream.read(&mut [0]), Ok(0))), "the longest idle are still open");
     assert!(left.iter_mut().all(ask), "more were closed than had to be");
     gate.store(true, Ordering::SeqCst);
     scraped(busy);
@@ -330,7 +330,7 @@ struct Plain {
 impl Handler for Plain {
     fn respond(&self, request: &Request) -> Response {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        assert!(request.uri().path() != "/panic", "as it was asked");
+        assert!(request.uri().path() != "/panic", "a panic was asked for");
         http::ok("text/plain", self.body.clone())
     }
 }
@@ -363,10 +363,10 @@ impl Served {
     }
 }
 
-/// Long enough to be late by neglect, not by a busy machine.
+/// Short enough for a test, and long compared with the delays of a busy machine.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// So long that a test would fail.
+/// Longer than any test waits.
 const LONG: Timeouts =
     Timeouts { head: Duration::from_secs(3600), write: Duration::from_secs(3600), grace: Duration::from_secs(3600) };
 
@@ -388,14 +388,14 @@ fn panic_costs_one_response() {
 fn incomplete_requests_time_out() {
     let served = Served::start("fine\n", Timeouts { head: SHORT, ..LONG });
     let start = Instant::now();
-    // One says nothing, one stops midway, and one has a word now and then, for ever.
+    // One client sends nothing, one stops midway, and one sends a byte now and then.
     let mut dripping = served.open("GET / HTTP/1.1\r\nX: ");
     for mut stream in [served.open(""), served.open("GET / HTTP/1.1\r\nHo")] {
-        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "no answer to that");
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "half a request is answered");
         assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
     }
     let refused = eventually(Duration::from_secs(30), || dripping.write_all(b"y").err());
-    assert!(refused.is_some(), "it goes on for ever");
+    assert!(refused.is_some(), "the client that sends a byte now and then is not disconnected");
     served.wait_for_the_end_of(0);
 }
 
@@ -421,7 +421,7 @@ fn client_that_reads_nothing_is_disconnected() {
     assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    assert!(answer.len() < 64 << 20, "it got everything, although it was late");
+    assert!(answer.len() < 64 << 20, "the client got the whole response");
 }
 
 #[test]

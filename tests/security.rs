@@ -26,7 +26,7 @@ fn clients_cannot_change_the_request_to_the_bridge() {
     ] {
         exporter.request("GET", path, headers);
     }
-    // Paths that are none of ours are not handed on either.
+    // Other paths are not forwarded either.
     for path in ["/colibri/stats", "/metrics/../colibri/shutdown", "//127.0.0.1:1/metrics", "/colibri/conferences"] {
         exporter.request("GET", path, &[]);
     }

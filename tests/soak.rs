@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Instant;
 
 use jitsiexporter::format::Format::OpenMetrics;
-use support::FakeBridge;
-use support::crowd::{Client, descriptors, expected, exporter, memory, scattered, threads, timeless};
+use support::crowd::{Client, descriptors, expected, memory, scattered, threads, timeless};
 use support::faults::{GOOD, QUICK, SLOW};
+use support::{Exporter, FakeBridge};
 
 /// How many clients there are, and how many in the fifth and sixth tenth.
 const CLIENTS: usize = 8;
@@ -30,7 +30,7 @@ fn memory_and_descriptors_do_not_grow() {
             fault => (QUICK[fault % QUICK.len()].respond)(stream),
         }
     });
-    let exporter = exporter(&bridge, &["--timeout", "0.2", "--max-scrapes", "64"]);
+    let exporter = Exporter::before(&bridge.url(), &["--timeout", "0.2", "--max-scrapes", "64"]);
     let (pid, good) = (exporter.pid(), expected(OpenMetrics));
     let (done, up) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let start = Instant::now();

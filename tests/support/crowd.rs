@@ -10,7 +10,7 @@ use jitsiexporter::family::Naming;
 use jitsiexporter::format::Format;
 use jitsiexporter::scrape::expose;
 
-use super::{Answer, CURRENT, Exporter, FakeBridge, bare};
+use super::{Answer, BINARY, CURRENT, Exporter};
 
 /// A client that keeps its connection.
 pub struct Client(BufReader<TcpStream>);
@@ -36,18 +36,7 @@ impl Client {
     }
 }
 
-/// The program to be tested, if it is not the one that was built with the tests: `make soak` takes the release build.
-const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
-
-/// Starts the exporter before a bridge, on a port that the system chooses.
-pub fn exporter(bridge: &FakeBridge, args: &[&str]) -> Exporter {
-    let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_jitsiexporter").into());
-    let mut command = bare(&binary);
-    command.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]).args(args);
-    Exporter::spawn(command).unwrap_or_else(|log| panic!("it does not start: {log:?}"))
-}
-
-/// Whether that is a release build, of whose memory something may be said.
+/// Whether the program is a release build, of whose memory something may be said.
 pub fn is_release() -> bool {
     cfg!(not(debug_assertions)) || std::env::var_os(BINARY).is_some()
 }

@@ -1,5 +1,5 @@
 //! A strict reader of both text formats, written from their specifications and not from the code that writes them: names,
-//! labels, escapes, HELP, TYPE, UNIT and EOF, types and their suffixes, families in one piece, no sample and no name twice.
+//! labels, escapes, HELP, TYPE, UNIT and EOF, types and their suffixes, contiguous families, unique samples and names.
 //! Stricter than any parser in use where the exporter has no need of a freedom (timestamps, exemplars, comments).
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
@@ -152,7 +152,7 @@ fn read_line(line: &str, format: Format, families: &mut Vec<Family>) -> Result<(
     if let Some(descriptor) = line.strip_prefix("# ") {
         let mut words = descriptor.splitn(3, ' ');
         let (Some(keyword), Some(name), Some(value)) = (words.next(), words.next(), words.next()) else {
-            return Err("no descriptor".to_owned());
+            return Err("a comment that is not a descriptor".to_owned());
         };
         check_name(name)?;
         if keyword == "HELP" {
@@ -174,7 +174,7 @@ fn read_line(line: &str, format: Format, families: &mut Vec<Family>) -> Result<(
     let sample = read_sample(line)?;
     let family = families.last_mut().ok_or_else(|| "a sample without a family".to_owned())?;
     let suffix = sample.name.strip_prefix(&*family.name);
-    let known = suffixes(&family.kind, format).ok_or_else(|| format!("no type {:?}", family.kind))?;
+    let known = suffixes(&family.kind, format).ok_or_else(|| format!("{:?} is not a type", family.kind))?;
     if !suffix.is_some_and(|suffix| known.contains(&suffix)) {
         return Err(format!("a sample in {}, a {}", family.name, family.kind));
     }
@@ -183,7 +183,7 @@ fn read_line(line: &str, format: Format, families: &mut Vec<Family>) -> Result<(
 }
 
 fn read_sample(line: &str) -> Result<Sample, String> {
-    let end = line.find(['{', ' ']).ok_or("no value")?;
+    let end = line.find(['{', ' ']).ok_or("a sample without a value")?;
     let (name, mut rest) = line.split_at(end);
     check_name(name)?;
     let mut labels: Vec<(String, String)> = Vec::new();
@@ -193,7 +193,7 @@ fn read_sample(line: &str) -> Result<Sample, String> {
             let (label, after) = rest.split_once("=\"").ok_or("a label without a value")?;
             let valid = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !valid || label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) {
-                return Err(format!("no label name: {label:?}"));
+                return Err(format!("not a label name: {label:?}"));
             }
             // The end is the first quote that is not escaped.
             let mut escaped = false;
@@ -215,8 +215,8 @@ fn read_sample(line: &str) -> Result<Sample, String> {
             break;
         }
     }
-    let value = rest.strip_prefix(' ').ok_or("no blank before the value")?;
-    number(value).ok_or_else(|| format!("no value: {value:?}"))?;
+    let value = rest.strip_prefix(' ').ok_or("no space before the value")?;
+    number(value).ok_or_else(|| format!("not a number: {value:?}"))?;
     let series = line[..line.len() - rest.len()].to_owned();
     Ok(Sample { series, name: name.to_owned(), labels, value: value.to_owned() })
 }
@@ -237,7 +237,7 @@ fn check_name(name: &str) -> Result<(), String> {
     if valid && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
         return Ok(());
     }
-    Err(format!("no name: {name:?}"))
+    Err(format!("not a metric name: {name:?}"))
 }
 
 /// Undoes escapes. Other backslashes are invalid, and so is a quote unless no quote ends the text.
@@ -250,7 +250,7 @@ fn unescape(text: &str, quotes: bool) -> Result<String, String> {
                 Some('\\') => plain.push('\\'),
                 Some('n') => plain.push('\n'),
                 Some('"') if quotes => plain.push('"'),
-                other => return Err(format!("no escape: {other:?}")),
+                other => return Err(format!("not an escape: {other:?}")),
             },
             '"' if quotes => return Err("a quote that is not escaped".to_owned()),
             c => plain.push(c),
@@ -293,7 +293,7 @@ fn check_buckets(family: &Family, format: Format) -> Result<(), String> {
             return Err(format!("{le} is not how a bound is written"));
         }
         let next = number(le).filter(|next| *next > bound).ok_or("bounds that do not grow")?;
-        let count: u64 = bucket.value.parse().map_err(|_| "a bucket that is no count")?;
+        let count: u64 = bucket.value.parse().map_err(|_| "a bucket that is not a count")?;
         if count < below {
             return Err("buckets that are not cumulative".to_owned());
         }

@@ -7,7 +7,6 @@ pub mod exposition;
 pub mod faults;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::io;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -257,7 +256,7 @@ impl Exporter {
     }
 
     pub fn address(&self) -> SocketAddr {
-        // An address for everybody is reached on the loopback.
+        // An unspecified address is reached on the loopback.
         let ip = if self.address.ip().is_unspecified() { [127, 0, 0, 1].into() } else { self.address.ip() };
         SocketAddr::new(ip, self.address.port())
     }
@@ -303,7 +302,7 @@ impl Exporter {
         Answer::parse(&self.send(request.as_bytes()))
     }
 
-    /// Connects and sends bytes. Reading from the connection does not take for ever.
+    /// Connects and sends bytes. Reading from the connection has a timeout.
     pub fn open(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("the exporter listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -349,7 +348,9 @@ impl Drop for Exporter {
 
 /// The exporter with these arguments, and nothing in its environment but this.
 pub fn command(args: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = bare(env!("CARGO_BIN_EXE_jitsiexporter").as_ref());
+    let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_jitsiexporter").into());
+    let mut command = Command::new(binary);
+    command.env_clear().envs(std::env::var_os(COVERAGE).map(|path| (COVERAGE, path))).stdin(Stdio::null());
     command.args(args).envs(environment.iter().copied());
     command
 }
@@ -361,12 +362,9 @@ pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// A program without an environment.
-pub fn bare(program: &OsStr) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().envs(std::env::var_os(COVERAGE).map(|path| (COVERAGE, path))).stdin(Stdio::null());
-    command
-}
+/// The program to be tested, if it is not the one that was built with the tests: `make chaos` and `make soak` take the release
+/// build.
+pub const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
 
 /// Where a program that was built for it writes down which of its lines ran: `make coverage`.
 const COVERAGE: &str = "LLVM_PROFILE_FILE";
