@@ -67,6 +67,10 @@ pub const MAX_CONNECTIONS: usize = 128;
 /// of `--max-scrapes`.
 const GIVEN_UP: usize = 8;
 
+/// How many connections remain possible after a shortage: enough for some Prometheus servers and a probe. It may have another
+/// cause than the connections, and pass.
+const MIN_CONNECTIONS: usize = 8;
+
 /// How long a connection may still take to complete the head of a request when the exporter stops.
 const STOP_HEAD: Duration = Duration::from_secs(1);
 
@@ -242,7 +246,7 @@ impl<H> Connections<H> {
             ready.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
         });
         let stream = accepted.await?.0.into_std()?;
-        while !self.make_room() {
+        while !self.make_room(self.limit) {
             sleep(PAUSE).await;
         }
         let thread = loop {
@@ -260,10 +264,11 @@ impl<H> Connections<H> {
         open.map(|connection| (connection.idle_since.load(Relaxed), connection)).filter(|(since, _)| *since != BUSY)
     }
 
-    /// Closes idle connections, the longest idle first, until there is room for one more. False if the others are all busy.
-    fn make_room(&mut self) -> bool {
+    /// Closes idle connections, the longest idle first, until there is room for one more below the limit. False if the others are
+    /// all busy.
+    fn make_room(&mut self, limit: usize) -> bool {
         self.open.retain(|connection| connection.strong_count() > 0);
-        while self.open.len() >= self.limit {
+        while self.open.len() >= limit {
             let Some((_, longest)) = self.idle().min_by_key(|(since, _)| *since) else { return false };
             longest.close.notify_one();
             // Removed at once, because its thread takes a moment to end.
@@ -284,8 +289,9 @@ impl<H> Connections<H> {
             ));
         }
         self.open.retain(|connection| connection.strong_count() > 0);
-        self.limit = self.open.len().saturating_sub(GIVEN_UP).clamp(1, MAX_CONNECTIONS - 1);
-        self.make_room();
+        let left = self.open.len().saturating_sub(GIVEN_UP).max(1);
+        self.limit = left.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS - 1);
+        self.make_room(left);
         sleep(PAUSE).await;
     }
 }

@@ -315,6 +315,25 @@ fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
     }
 }
 
+#[test]
+fn clients_are_served_at_once_after_a_shortage() {
+    let (bridge, gate) = gated();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 45; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_jitsiexporter")]);
+    limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0", "--timeout", "60"]);
+    let exporter = Exporter::spawn(limited).expect("it starts");
+    let idle: Vec<_> = (0..10).map(|_| exporter.open("")).collect();
+    exporter.wait_for_log("cannot accept a connection");
+    drop(idle);
+    let ended = eventually(Duration::from_secs(10), || (threads(exporter.pid()) == 1).then_some(()));
+    assert!(ended.is_some(), "{} threads left", threads(exporter.pid()));
+    let scrapes = [(); 3].map(|()| exporter.open("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    bridge.wait_for_requests(3);
+    assert_eq!(exporter.get("/health").status, 200);
+    gate.store(true, Ordering::SeqCst);
+    scrapes.map(scraped);
+}
+
 /// A server without a process around it, whose connections are counted. It lasts as long as the tests run.
 struct Served {
     address: SocketAddr,
