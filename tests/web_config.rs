@@ -13,7 +13,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use locked::{
-    Authority, Connection, Folder, HALF, Identity, authority, authorization, basic, client, client_of, get, hash,
+    Authority, Connection, Folder, HALF, Identity, authority, authorization, basic, client, client_of, get, hash, users,
 };
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType, date_time_ymd};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -64,11 +64,15 @@ impl Server {
         })
     }
 
-    /// The status that a user gets over plain HTTP.
-    fn status(&self, user: &str, password: &str) -> u16 {
+    /// The response that a user gets over plain HTTP.
+    fn answer(&self, user: &str, password: &str) -> Answer {
         let header = basic(user, password);
         let value = header.trim_end().strip_prefix("Authorization: ").unwrap();
-        self.exporter.request("GET", "/metrics", &[("Authorization", value)]).status
+        self.exporter.request("GET", "/metrics", &[("Authorization", value)])
+    }
+
+    fn status(&self, user: &str, password: &str) -> u16 {
+        self.answer(user, password).status
     }
 }
 
@@ -98,7 +102,7 @@ fn plain_http_on_the_tls_port_gets_400() {
 /// The rows of the table: kind, expectation, and a configuration or credentials.
 fn table() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     let rows = include_str!("web_config.tsv").lines().filter(|line| !line.starts_with('#'));
-    let users = format!("basic_auth_users: {{alice: {}, bob: {}}}", hash("secret", 4), hash("", 4));
+    let users = users(&[("alice", "secret"), ("bob", "")], 4);
     rows.map(move |row| {
         let mut columns = row.splitn(3, '\t');
         let [kind, expected, text] = [(); 3].map(|()| columns.next().expect("three columns"));
@@ -259,8 +263,7 @@ fn requires_an_allowed_san() {
 
 #[test]
 fn checks_passwords() {
-    let config = format!("basic_auth_users:\n  alice: {}\n  \"\u{fc} x\": {}\n", hash("secret", 4), hash("a:b", 4));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret"), ("\u{fc} x", "a:b")], 4), &[]);
     for (user, password, status) in [
         ("alice", "secret", 200),
         ("\u{fc} x", "a:b", 200),
@@ -287,8 +290,7 @@ fn checks_passwords() {
 
 #[test]
 fn every_path_but_health_requires_a_password() {
-    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 4));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret")], 4), &[]);
     let without = |method: &str, path: &str| server.exporter.request(method, path, &[]);
     for (method, path) in [
         ("GET", "/metrics"),
@@ -314,12 +316,9 @@ fn every_path_but_health_requires_a_password() {
 
 #[test]
 fn unknown_user_gets_the_response_of_a_wrong_password() {
-    let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash("secret", 4));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret"), ("bob", "secret")], 4), &[]);
     let answer = |user: &str| {
-        let header = basic(user, "wrong");
-        let value = header.trim_end().strip_prefix("Authorization: ").unwrap();
-        let answer = server.exporter.request("GET", "/metrics", &[("Authorization", value)]);
+        let answer = server.answer(user, "wrong");
         let head: Vec<_> = answer.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned).collect();
         (head, answer.body)
     };
@@ -339,8 +338,7 @@ fn cpu(exporter: &Exporter) -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn hashes_a_right_password_once_and_a_wrong_one_always() {
-    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret")], 10), &[]);
     assert_eq!(server.status("alice", "secret"), 200);
     let of = |requests: u64, user: &str, password: &str, status: u16| {
         let before = cpu(&server.exporter);
@@ -356,8 +354,7 @@ fn hashes_a_right_password_once_and_a_wrong_one_always() {
 
 #[test]
 fn wrong_passwords_do_not_delay_known_clients() {
-    let config = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 10), hash("secret", 10));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret"), ("bob", "secret")], 10), &[]);
     assert_eq!(server.status("alice", "secret"), 200);
     let (stop, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -396,8 +393,7 @@ fn wrong_passwords_do_not_delay_known_clients() {
 
 #[test]
 fn excess_wrong_passwords_get_503() {
-    let config = format!("basic_auth_users:\n  alice: {}\n", hash("secret", 10));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&users(&[("alice", "secret")], 10), &[]);
     assert_eq!(server.status("alice", "secret"), 200);
     let busy = thread::scope(|scope| {
         let clients: Vec<_> = (0..60)
@@ -506,10 +502,8 @@ fn reloads_when_a_symbolic_link_is_switched() {
 fn reloads_passwords_and_client_authorities() {
     let (one, two) = (authority("one"), authority("two"));
     let config = |password: &str| {
-        format!(
-            "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\nbasic_auth_users:\n  alice: {}\n",
-            hash(password, 4)
-        )
+        let tls = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n");
+        tls + &users(&[("alice", password)], 4)
     };
     let server = Server::start(&config("old"), &[("ca.pem", &one.pem())]);
     let of = |root| client(&server.root, Some(&Identity::new(Some(root), |_| {})));
@@ -529,8 +523,7 @@ fn reloads_passwords_and_client_authorities() {
 
 #[test]
 fn keeps_the_last_good_files_and_logs_once() {
-    let config = format!("{TLS}basic_auth_users:\n  alice: {}\n", hash("secret", 4));
-    let server = Server::start(&config, &[]);
+    let server = Server::start(&(TLS.to_owned() + &users(&[("alice", "secret")], 4)), &[]);
     let (client, header) = (server.client(), basic("alice", "secret"));
     let works = || {
         for _ in 0..3 {
@@ -574,8 +567,7 @@ fn keeps_the_last_good_files_and_logs_once() {
 
 #[test]
 fn reloads_once_descriptors_are_available_again() {
-    let users = |password| format!("basic_auth_users:\n  alice: {}\n", hash(password, 4));
-    let server = Server::start(&users("old"), &[]);
+    let server = Server::start(&users(&[("alice", "old")], 4), &[]);
     let mut kept = server.exporter.open("");
     let mut status = |password| {
         write!(kept, "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", basic("alice", password)).unwrap();
@@ -584,7 +576,7 @@ fn reloads_once_descriptors_are_available_again() {
         Answer::parse(&answer[..length]).status
     };
     assert_eq!(status("old"), 200);
-    server.folder.replace("web.yml", &users("new"));
+    server.folder.replace("web.yml", &users(&[("alice", "new")], 4));
     // Longer than the clock tick of file systems.
     sleep(Duration::from_millis(100));
 
@@ -608,7 +600,7 @@ fn loosening_requires_a_restart() {
 
     let server = Server::start("", &[]);
     assert_eq!(server.exporter.get("/metrics").status, 200);
-    server.folder.replace("web.yml", &format!("basic_auth_users:\n  alice: {}\n", hash("secret", 4)));
+    server.folder.replace("web.yml", &users(&[("alice", "secret")], 4));
     assert_eq!(server.exporter.get("/metrics").status, 401, "a stricter file is used at once");
     assert_eq!(server.status("alice", "secret"), 200);
     server.folder.replace("web.yml", TLS);
@@ -618,9 +610,7 @@ fn loosening_requires_a_restart() {
 
 #[test]
 fn renewal_under_load_fails_no_scrape() {
-    let config = |password: &str| {
-        format!("{TLS}basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("secret", 4), hash(password, 4))
-    };
+    let config = |password: &str| TLS.to_owned() + &users(&[("alice", "secret"), ("bob", password)], 4);
     let server = Server::start(&config("0"), &[]);
     let (client, header) = (server.client(), basic("alice", "secret"));
     let (stop, scrapes) = (AtomicBool::new(false), AtomicUsize::new(0));

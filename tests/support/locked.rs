@@ -15,6 +15,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedN
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
+use crate::support::Answer;
+
 /// The beginning of a handshake: the headers of a message that never arrives whole.
 pub const HALF: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 
@@ -129,15 +131,6 @@ pub fn client_of(
 /// A TLS connection.
 pub struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
-/// A response.
-#[derive(Debug)]
-pub struct Got {
-    pub status: u16,
-    /// In lower case.
-    pub head: String,
-    pub body: String,
-}
-
 impl Connection {
     /// Connects, and completes the handshake as far as the client is concerned.
     pub fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
@@ -157,31 +150,28 @@ impl Connection {
         self.0.get_ref().conn.peer_certificates().expect("a handshake")[0].to_vec()
     }
 
-    pub fn get(&mut self, path: &str, headers: &str) -> io::Result<Got> {
+    pub fn get(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
         self.request("GET", path, headers)
     }
 
     /// One request. `headers` are whole lines.
-    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> io::Result<Got> {
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> io::Result<Answer> {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         self.0.get_mut().write_all(request.as_bytes())?;
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if self.0.read_line(&mut head)? == 0 {
+        let mut response = Vec::new();
+        while !response.ends_with(b"\r\n\r\n") {
+            if self.0.read_until(b'\n', &mut response)? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let head = head.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-        let mut body = vec![0; length.parse().expect("a number")];
-        self.0.read_exact(&mut body)?;
-        Ok(Got { status, head, body: String::from_utf8(body).expect("text") })
+        let length = Answer::parse(&response).header("content-length").expect("a length").parse().expect("a number");
+        self.0.by_ref().take(length).read_to_end(&mut response)?;
+        Ok(Answer::parse(&response))
     }
 }
 
 /// One request on a new connection.
-pub fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str, headers: &str) -> io::Result<Got> {
+pub fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str, headers: &str) -> io::Result<Answer> {
     Connection::open(address, config)?.get(path, headers)
 }
 
@@ -198,4 +188,10 @@ pub fn authorization(credentials: &str) -> String {
 /// A bcrypt hash as htpasswd makes it.
 pub fn hash(password: &str, cost: u32) -> String {
     bcrypt::hash(password, cost).unwrap().replacen("$2b$", "$2y$", 1)
+}
+
+/// The section with users and their passwords.
+pub fn users(passwords: &[(&str, &str)], cost: u32) -> String {
+    let lines = passwords.iter().map(|(user, password)| format!("  {user}: {}\n", hash(password, cost)));
+    lines.fold("basic_auth_users:\n".to_owned(), |section, line| section + &line)
 }
