@@ -331,7 +331,9 @@ fn clients_are_served_at_once_after_a_shortage() {
     bridge.wait_for_requests(3);
     assert_eq!(exporter.get("/health").status, 200);
     gate.store(true, Ordering::SeqCst);
-    scrapes.map(scraped);
+    for scrape in scrapes {
+        scraped(scrape);
+    }
 }
 
 /// A server without a process around it, whose connections are counted. It lasts as long as the tests run.
