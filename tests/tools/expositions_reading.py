@@ -13,6 +13,7 @@ import json
 import math
 import re
 import time
+from fractions import Fraction
 
 from programs import FIXTURES, ROOT
 
@@ -213,6 +214,12 @@ def number(value):
     return None if math.isinf(result) else result
 
 
+def factor(unit):
+    """How many base units one of these is."""
+    scale = SCALE.get(unit, "x1")
+    return Fraction(int(scale[1:])) if scale[0] == "x" else Fraction(1, int(scale[1:]))
+
+
 def convert(value, scale):
     """A number of the bridge in the base unit."""
     if not scale:
@@ -330,9 +337,9 @@ def known(row, key, value, naming):
     sent = row.sources()[key]
     name, scale, unit = (f"jitsi_{row.key}", "", "") if legacy else (row.metric, SCALE.get(sent, ""), row.base_unit)
     if legacy and sent != row.unit:
-        # The one difference between the two sources.
-        assert (sent, row.unit) == ("BitsPerSecond", "KilobitsPerSecond")
-        scale = "/1000"
+        # Legacy names have the unit of one source.
+        ratio = factor(sent) / factor(row.unit)
+        scale = f"x{ratio}" if ratio.denominator == 1 else f"/{1 / ratio}"
     family = Family(name, {"boolean": "gauge", "timestamp": "gauge"}.get(row.kind, row.kind), unit, row.help)
     single = None
     match row.kind:
