@@ -238,10 +238,13 @@ mod tests {
             (404, None, "/colibri/stats", Cause::NotFound),
             (204, None, "/", Cause::Status),
             (304, None, "/", Cause::Status),
+            (302, None, "/", Cause::Redirect),
             (307, None, "/", Cause::Redirect),
+            (403, None, "/", Cause::Unauthorized),
             (406, None, "/", Cause::Status),
             (500, None, "/", Cause::Status),
             (502, None, "/", Cause::Gateway),
+            (504, None, "/", Cause::Gateway),
         ] {
             let error = ScrapeError::status(code, false, port, path);
             assert_eq!((error.cause(), error.code()), (cause, Some(code)), "{code} {port:?} {path}");
