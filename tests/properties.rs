@@ -637,6 +637,10 @@ fn limits_are_exact() {
     let numbered = |number: usize| (0..number).map(|key| format!("\"{key:04}\":1")).collect::<Vec<_>>().join(",");
     let key = |length: usize| format!("\"{}\":2", "k".repeat(length));
     let sizes = |buckets: usize| format!("\"conference_sizes\":[{}1]", "1,".repeat(buckets - 1));
+    let cumulative = |buckets: usize| {
+        let bounds: String = (1..buckets).map(|bound| format!("\"bucket_le_{bound}.0\":1,")).collect();
+        format!("\"conference_sizes\":{{{bounds}\"bucket_le_+Inf\":1,\"count\":1,\"sum\":1}}")
+    };
     let nested = |members: usize| format!("\"{}\":{{{}}}", "k".repeat(MAX_KEY - 5), numbered(members));
     // The object takes room, too.
     let room = (MAX_KEYS - MAX_KEY) / MAX_KEY;
@@ -645,6 +649,8 @@ fn limits_are_exact() {
         (key(MAX_KEY + 1), "1"),
         (sizes(MAX_BUCKETS), "0"),
         (sizes(MAX_BUCKETS + 1), "1"),
+        (cumulative(MAX_BUCKETS), "0"),
+        (cumulative(MAX_BUCKETS + 1), "1"),
         (numbered(MAX_UNKNOWN), "0"),
         (numbered(MAX_UNKNOWN + 1), "1"),
         (nested(room), "0"),

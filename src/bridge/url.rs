@@ -203,6 +203,7 @@ mod tests {
             assert!(!shown.contains("sec"), "{typed}: {shown}");
             assert!(shown.contains("jvb"), "{typed}: {shown}");
         }
+        assert_eq!(quoted("http://me:sec/secret@jvb:x/"), "\"http://***@jvb:x/\"");
         let url = BridgeUrl::parse("http://jvb/?token=secret").unwrap();
         assert_eq!(url.uri().query(), Some("token=secret"));
         let url = BridgeUrl::parse("http://me:secret@jvb/").unwrap();

@@ -285,6 +285,9 @@ mod tests {
         };
         while queue.push(job("192.0.2.2").0) {}
         assert_eq!((places(&queue, "192.0.2.1"), places(&queue, "192.0.2.2")), (MAX_WAITING / 2, MAX_WAITING / 2));
+        // A third takes only as many as leave the others no fewer than it has itself.
+        while queue.push(job("192.0.2.3").0) {}
+        assert_eq!(places(&queue, "192.0.2.3"), MAX_WAITING / 3);
     }
 
     #[test]
