@@ -638,8 +638,8 @@ fn limits_are_exact() {
     let key = |length: usize| format!("\"{}\":2", "k".repeat(length));
     let sizes = |buckets: usize| format!("\"conference_sizes\":[{}1]", "1,".repeat(buckets - 1));
     let cumulative = |buckets: usize| {
-        let bounds: String = (1..buckets).map(|bound| format!("\"bucket_le_{bound}.0\":1,")).collect();
-        format!("\"conference_sizes\":{{{bounds}\"bucket_le_+Inf\":1,\"count\":1,\"sum\":1}}")
+        let bounds = (1..buckets).map(|bound| format!("\"bucket_le_{bound}.0\":1")).collect::<Vec<_>>().join(",");
+        format!("\"conference_sizes\":{{{bounds},\"bucket_le_+Inf\":1,\"count\":1,\"sum\":1}}")
     };
     let nested = |members: usize| format!("\"{}\":{{{}}}", "k".repeat(MAX_KEY - 5), numbered(members));
     // The object takes room, too.
