@@ -3,7 +3,7 @@
 
 Kubernetes' own kinds are validated strictly by kubernetes-validate (PyPI), custom resources by the types and validators of
 @kubernetes-models (npm): the TypeScript compiler finds keys that do not exist, the validators find wrong values. The preStop hook
-runs against a bridge that empties. Needs node, npm, bash, curl, jq, openssl and promtool; keeps what it installs in target/tools.
+runs against a bridge that empties. Needs node, npm, bash, curl and jq; keeps what it installs in target/tools.
 """
 
 import copy
@@ -15,7 +15,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 
-from programs import ROOT, TOOLS, Bridge, BridgeHandler, Certificates, Failure, environment, output, script, use_packages
+from programs import ROOT, TOOLS, Bridge, BridgeHandler, Failure, environment, output, script, use_packages
 
 FILES = ROOT / "deploy/kubernetes"
 NPM_TOOLS = TOOLS / "npm-kubernetes"
@@ -251,13 +251,6 @@ def check_tls(sidecar):
     check(sources == [secret["metadata"]["name"], endpoint["tlsConfig"]["ca"]["secret"]["name"]], f"tls: secrets {sources}")
     used = {endpoint["basicAuth"][part]["name"] for part in ("username", "password")}
     check(used == {password["metadata"]["name"]}, f"tls: the password is in {used}")
-
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        (folder / "web.yml").write_text(secret["stringData"]["web.yml"])
-        Certificates(folder).authority("tls")
-        (folder / "tls.pem").rename(folder / "tls.crt")
-        output("promtool", "check", "web-config", folder / "web.yml")
 
 
 # Monitoring and autoscaling
