@@ -340,44 +340,41 @@ fn malformed_requests_do_not_delay_a_scrape() {
     let bridge = slow();
     let exporter = Exporter::before(&bridge.url(), &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
-    // A client that is still sending may see a reset instead of the answer that was given before it. Not always.
-    let refusals = Mutex::new(BTreeMap::<&str, usize>::new());
-    let send = |bytes: &[u8]| {
+    let send = |bytes: &str| {
         let mut stream = exporter.open(bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        let mut answer = Vec::new();
+        let mut answer = String::new();
         // An error is a reset: the exporter closed before it had read everything.
-        let _ = stream.read_to_end(&mut answer);
+        let _ = stream.read_to_string(&mut answer);
         answer
     };
-    let refused = |status: &'static str, bytes: &[u8]| {
-        let answer = send(bytes);
-        if !answer.is_empty() {
-            assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "no {status}");
-            *refusals.lock().unwrap().entry(status).or_default() += 1;
+    let large = "x".repeat(2 << 20);
+    let requests = [
+        ("431", format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX: {large}\r\n\r\n")),
+        ("400", "SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned()),
+        ("405", format!("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{large}", large.len())),
+    ];
+    // A client that is still sending may see a reset instead of the response that was sent before it. Not always.
+    let refusals = Mutex::new(BTreeMap::<&str, usize>::new());
+    let client = || {
+        for _ in 0..5 {
+            for (status, request) in &requests {
+                let answer = send(request);
+                if !answer.is_empty() {
+                    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "not {status}: {answer}");
+                    *refusals.lock().unwrap().entry(status).or_default() += 1;
+                }
+            }
+            // hyper hangs up on HTTP/2 without a word.
+            assert!(send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").is_empty());
+            let body = "GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+            assert!(send(body).starts_with("HTTP/1.1 200 "));
+            let answers = send(&"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100));
+            assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 100);
         }
     };
     beside(&exporter, "malformed requests", || {
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..5 {
-                        let header = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(2 << 20));
-                        refused("431", header.as_bytes());
-                        refused("400", b"SSH-2.0-OpenSSH_9.2\r\n\r\n");
-                        // hyper hangs up on HTTP/2 without a word.
-                        assert!(send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").is_empty());
-                        let body = format!("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", 1 << 20, "x".repeat(1 << 20));
-                        refused("405", body.as_bytes());
-                        let body = "GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-                        assert!(send(body.as_bytes()).starts_with(b"HTTP/1.1 200 "));
-                        let pipeline = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
-                        let answers = String::from_utf8(send(pipeline.as_bytes())).unwrap();
-                        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 100);
-                    }
-                });
-            }
-        });
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(client))));
     });
     let refusals = refusals.into_inner().unwrap();
     println!("refusals that were read: {refusals:?}");
