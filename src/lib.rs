@@ -33,7 +33,7 @@
 //! | a page | a route in [`exporter`] |
 //! | a key of the web configuration | `web_config::file`, and where it takes effect |
 //!
-//! Everything between fetch and text is a pure function. Not on the map are [`error`], why a scrape failed; [`file`], files that
+//! Everything between fetch and text is a pure function. Not on the map are [`error`], why a scrape failed; [`file`](mod@file), files that
 //! options name; [`log`], one line at a time to standard error; and [`demo`], the simulated bridge of `--demo`. Each third-party
 //! package is used by one module, as the brackets above say (tokio by `http`, `web_config` and `main`); `make lint` checks that.
 
