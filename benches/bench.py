@@ -32,7 +32,7 @@ sys.dont_write_bytecode = True
 from report import CURRENT, ROOT, enlarged
 
 sys.path.append(str(ROOT / "tests/tools"))
-from programs import Failure, output, running, script
+from programs import Certificates, Failure, output, running, script
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -75,8 +75,8 @@ PROXY = """\
 
 
 # For nginx; the exporter gets the same files.
-PROXY_TLS = " ssl; ssl_certificate {files}/cert.pem; ssl_certificate_key {files}/key.pem"
-WEB_CONFIG = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
+PROXY_TLS = " ssl; ssl_certificate {files}/cert.pem; ssl_certificate_key {files}/cert.key"
+WEB_CONFIG = "tls_server_config:\n  cert_file: cert.pem\n  key_file: cert.key\n"
 
 
 def say(text):
@@ -431,8 +431,7 @@ def run(stack, directory):
     # One key on the curve that both take for the handshake; a scrape costs none, because the connection is kept.
     files = directory / "tls"
     files.mkdir()
-    output(find("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-           "-nodes", "-keyout", files / "key.pem", "-out", files / "cert.pem", "-subj", "/CN=localhost")
+    Certificates(files).authority("cert")
     (files / "web.yml").write_text(WEB_CONFIG)
 
     proxy = Column("nginx as a proxy", *proxies())

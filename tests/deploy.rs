@@ -19,10 +19,10 @@ const TESTS: &str = "deploy/prometheus/tests";
 const LEGACY_RULES: &str = "deploy/prometheus/legacy.yml";
 const LEGACY_TABLE: &str = "deploy/prometheus/LEGACY.md";
 
-/// The data source of everything that has one.
+/// The data source that every part of a dashboard uses.
 const DATASOURCE: &str = "${datasource}";
 
-/// The types of panels that come with Grafana and that are used here. Any other would be a plugin, or needs a look.
+/// The types of panels that may be used: those here come with Grafana, others could need a plugin.
 const PANELS: [&str; 6] = ["stat", "timeseries", "state-timeline", "heatmap", "bargauge", "table"];
 
 /// The metrics on the dashboards that bridges of 2026 do not send, at neither of their addresses.
@@ -33,10 +33,10 @@ const OLDER_BRIDGES: [&str; 4] = [
     "jitsi_machine_memory_bytes",
 ];
 
-/// What Prometheus itself writes about alerts.
+/// The metrics that Prometheus itself writes about alerts.
 const ALERT_METRICS: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
-/// Names that documents may mention though nothing here exposes them: an older exporter's, and those of the bridge itself.
+/// Metrics of other programs that documents mention: an older exporter's, and those of the bridge itself.
 const FOREIGN: [&str; 2] = ["jitsi_fetch_errors", "jitsi_jvb_"];
 
 fn root() -> &'static Path {
@@ -101,7 +101,7 @@ fn legacy() -> BTreeSet<String> {
     names
 }
 
-/// The names that prose may use: also those of families that are not a sample's.
+/// The names that prose may use: also those of families whose samples have other names.
 fn in_prose() -> BTreeSet<String> {
     let mut names = in_queries();
     names.extend(ROWS.iter().map(|row| row.standard.name.to_owned()));
@@ -112,7 +112,7 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// What in a text looks like a metric: words that begin with `jitsi_`, alone or behind the level of a recording rule.
+/// The words of a text that look like a metric: those that begin with `jitsi_`, alone or behind the level of a recording rule.
 /// `jitsi_(a|b)`, as in a regular expression, is two of them.
 fn words(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -193,7 +193,7 @@ static BOARDS: LazyLock<[(&str, Value); 2]> = LazyLock::new(|| {
     DASHBOARDS.map(|path| (path, serde_json::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))))
 });
 
-/// The elements of an array in a dashboard, none if there is no array.
+/// The elements of an array in a dashboard. An absent array has none.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
@@ -246,7 +246,7 @@ fn overrides(panel: &Value) -> impl Iterator<Item = (&str, BTreeMap<&str, &Value
 }
 
 #[test]
-fn dashboards_are_what_grafana_imports() {
+fn dashboards_can_be_provisioned() {
     let mut ids = BTreeSet::new();
     for (path, board) in &*BOARDS {
         // They can be provisioned as they are; an id belongs to one Grafana.
@@ -273,7 +273,7 @@ fn dashboards_are_what_grafana_imports() {
 }
 
 #[test]
-fn the_data_source_is_always_the_variable() {
+fn data_source_is_always_the_variable() {
     fn check(value: &Value, path: &str) {
         match value {
             Value::Object(members) => {
@@ -297,7 +297,7 @@ fn the_data_source_is_always_the_variable() {
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_what_to_do() {
+fn panels_have_description_unit_and_thresholds() {
     for (path, board) in &*BOARDS {
         let (mut ids, mut titles) = (BTreeSet::new(), BTreeSet::new());
         for panel in panels(board) {
@@ -342,11 +342,11 @@ fn panels_do_not_overlap() {
 }
 
 #[test]
-fn queries_ask_for_what_is_chosen_and_invent_nothing() {
+fn queries_select_the_chosen_bridges() {
     for ((path, board), chosen) in BOARDS.iter().zip(["job=\"$job\", instance=\"$instance\"", "job=~\"$job\""]) {
         for (place, query) in queries(board) {
             let place = format!("{path}: {place}: {query}");
-            assert!(!query.contains("vector("), "{place}: a zero that no bridge said");
+            assert!(!query.contains("vector("), "{place}: vector() invents a value");
             for rated in query.split("rate(").skip(1) {
                 let range = rated.split_once('[').expect("a rate has a range").1;
                 assert!(range.starts_with("$__rate_interval]"), "{place}");
@@ -372,8 +372,8 @@ fn queries_ask_for_what_is_chosen_and_invent_nothing() {
 }
 
 #[test]
-fn values_of_now_are_instant_queries() {
-    // A range query shows the last value of the range, even if the bridge has been dead for hours since.
+fn tiles_bars_and_tables_use_instant_queries() {
+    // A range query shows the last value of the range, even if the bridge has been down for hours.
     for (place, panel) in panels_of(&["stat", "bargauge", "table"]) {
         for target in list(&panel["targets"]) {
             assert_eq!((&target["instant"], &target["range"]), (&true.into(), &false.into()), "{place}");
@@ -398,7 +398,7 @@ fn state_timelines_map_every_state_to_a_word_and_a_colour() {
 }
 
 #[test]
-fn the_top_row_has_at_most_six_tiles_and_the_alerts_first() {
+fn top_row_has_at_most_six_tiles_with_alerts_first() {
     for (path, board) in &*BOARDS {
         let top: Vec<_> = panels(board).filter(|panel| panel["gridPos"]["y"] == 1).collect();
         assert!(top.iter().all(|panel| panel["type"] == "stat") && top.len() <= 6, "{path}: {} tiles", top.len());
@@ -482,8 +482,8 @@ fn rows_and_panels_that_texts_name_exist() {
 }
 
 #[test]
-fn the_dashboards_have_small_pictures() {
-    /// What a page with both pictures may cost.
+fn pictures_of_dashboards_are_small() {
+    /// The largest size of a picture, in bytes.
     const LARGEST: usize = 300 * 1024;
     for path in ["docs/images/fleet.png", "docs/images/videobridge.png"] {
         let picture = fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -505,7 +505,7 @@ fn axes_fit_what_is_counted() {
 }
 
 #[test]
-fn failures_are_not_green() {
+fn lines_for_failures_are_not_green() {
     const BAD: [&str; 9] =
         ["fail", "drop", "disconnect", "no channel", "no DTLS", "loss", "oversend", "suspended", "stolen"];
     let mut checked = 0;
@@ -552,7 +552,7 @@ fn alerts() -> BTreeMap<String, Yaml> {
 }
 
 #[test]
-fn every_alert_says_how_bad_what_and_what_to_do() {
+fn alerts_have_severity_texts_and_a_runbook_section() {
     let runbook = read(RUNBOOK);
     let sections: BTreeMap<_, _> = runbook.split("\n## ").skip(1).filter_map(|rest| rest.split_once('\n')).collect();
     let mut names: BTreeSet<_> = sections.keys().map(|name| (*name).to_owned()).collect();
@@ -586,7 +586,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_does_not() {
 }
 
 #[test]
-fn recording_rules_write_over_nothing() {
+fn recording_rules_do_not_clash_with_exposed_names() {
     for name in recorded(RULES) {
         assert!(name.contains(':'), "{name}: a colon tells a recorded name from an exposed one");
     }
