@@ -334,3 +334,28 @@ struct Failures {
     logged: Option<Instant>,
     unlogged: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recently_changed_file_is_not_settled() {
+        let changed = Duration::new(1000, 5);
+        let stamp = Stamp::File { device: 1, inode: 1, size: 1, modified: (900, 0), changed: (1000, 5) };
+        assert!(!stamp.is_settled(changed));
+        assert!(!stamp.is_settled(changed + TICK));
+        assert!(stamp.is_settled(changed + 2 * TICK));
+        // The clock was set back.
+        assert!(stamp.is_settled(Duration::ZERO));
+        assert!(Stamp::Missing.is_settled(changed));
+    }
+
+    #[test]
+    fn settled_file_is_not_read_again() {
+        let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert!(!Watched::new(&old).may_have_changed());
+        assert!(!Watched::new(Path::new("/no/such/file")).may_have_changed());
+        assert!(Watched { path: old, stamp: Some(Stamp::Missing) }.may_have_changed());
+    }
+}
