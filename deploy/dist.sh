@@ -32,14 +32,14 @@ mkdir -p "$dist" "$target_dir"
 cargo fetch --locked
 deploy/notices.sh x86_64-unknown-linux-musl > "$dist/THIRD-PARTY-NOTICES"
 for arch in ${*:-x86_64 aarch64}; do
-    cflags=
+    cflags= tools=dist
     case $arch in
         x86_64) target=x86_64-unknown-linux-musl cc=musl-gcc ;;
         aarch64) target=aarch64-unknown-linux-musl cc=aarch64-linux-gnu-gcc ;;
-        armv7l) target=armv7-unknown-linux-musleabihf cc=arm-linux-gnueabihf-gcc ;;
+        armv7l) target=armv7-unknown-linux-musleabihf cc=arm-linux-gnueabihf-gcc tools=arm32 ;;
         *) echo "dist: unknown architecture \"$arch\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
     esac
-    command -v $cc >/dev/null || { echo "dist: $cc is missing; tests/tools/package_tools.sh dist installs it" >&2; exit 1; }
+    command -v $cc >/dev/null || { echo "dist: $cc is missing; tests/tools/package_tools.sh $tools installs it" >&2; exit 1; }
 
     # Keep the paths of this machine out of the binary, those of Rust code and those of C code.
     flags="--remap-path-prefix=$PWD=/$name"
