@@ -112,13 +112,13 @@ fn table() -> impl Iterator<Item = (&'static str, &'static str, String)> {
 }
 
 /// The files that the table names, and its clients.
-struct Cast {
+struct Files {
     folder: Folder,
     root: Authority,
     clients: Vec<(&'static str, Option<Identity>)>,
 }
 
-impl Cast {
+impl Files {
     fn new() -> Self {
         let (folder, root) = (Folder::new(), authority("root"));
         let (clients, another, forger) = (authority("clients"), authority("another"), authority("clients"));
@@ -136,7 +136,7 @@ impl Cast {
         };
         let from_client = Some(ExtendedKeyUsagePurpose::ClientAuth);
         let named = "prometheus.example";
-        let cast = vec![
+        let identities = vec![
             ("client", of(Some(&clients), from_client.clone(), named)),
             ("other", of(Some(&clients), None, "other.example")),
             ("server", of(Some(&clients), Some(ExtendedKeyUsagePurpose::ServerAuth), named)),
@@ -150,7 +150,8 @@ impl Cast {
             ("listed-expired", listed(2020)),
             ("unknown", Identity::new(None, |_| {})),
         ];
-        let pem = |name| cast.iter().find(|(client, _)| *client == name).map(|(_, identity)| &*identity.pem).unwrap();
+        let pem =
+            |name| identities.iter().find(|(client, _)| *client == name).map(|(_, identity)| &*identity.pem).unwrap();
         folder.write("ca.pem", &[&clients.pem(), pem("listed"), pem("listed-expired")].concat());
         folder.write("another.pem", &another.pem());
         for name in ["server", "renewed", "other"] {
@@ -163,7 +164,7 @@ impl Cast {
         folder.write("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         folder.write("locked.key", locked);
-        let certified = cast.into_iter().map(|(name, identity)| (name, Some(identity)));
+        let certified = identities.into_iter().map(|(name, identity)| (name, Some(identity)));
         Self { folder, root, clients: [("none", None)].into_iter().chain(certified).collect() }
     }
 
@@ -178,11 +179,11 @@ impl Cast {
 
 #[test]
 fn serves_the_clients_of_the_table() {
-    let cast = Cast::new();
-    let file = cast.folder.write("web.yml", "");
+    let files = Files::new();
+    let file = files.folder.write("web.yml", "");
     let mut started = None;
     for (kind, expected, config) in table().filter(|(kind, ..)| ["serve", "change"].contains(kind)) {
-        cast.folder.replace("web.yml", &config);
+        files.folder.replace("web.yml", &config);
         if kind == "serve" {
             let arguments = ["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", &file];
             started = Some(Exporter::start(&arguments, &[]));
@@ -203,11 +204,11 @@ fn serves_the_clients_of_the_table() {
         let mut admitted = None;
         for (version, protocol) in [("TLS12", &TLS12), ("TLS13", &TLS13)].into_iter().filter(|_| scheme == "https") {
             let by_version = words.contains(&version) || !words.iter().any(|word| word.starts_with("TLS"));
-            for (name, identity) in &cast.clients {
-                let client = client_of(&cast.root, identity.as_ref(), &[protocol]);
+            for (name, identity) in &files.clients {
+                let client = client_of(&files.root, identity.as_ref(), &[protocol]);
                 let wanted = by_version && (words.contains(name) || *name != "none" && words.contains(&"any"));
                 assert_eq!(
-                    Cast::admits(exporter.address(), &client, &password),
+                    Files::admits(exporter.address(), &client, &password),
                     wanted,
                     "{name} by {version}: {config}"
                 );
@@ -415,8 +416,8 @@ fn excess_wrong_passwords_get_503() {
 
 #[test]
 fn refuses_in_one_line_with_file_and_key() {
-    let cast = Cast::new();
-    let path = cast.folder.path().to_str().unwrap();
+    let files = Files::new();
+    let path = files.folder.path().to_str().unwrap();
     let refused = |file: &str, message: &str| {
         let output = command(&["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", file], &[]).output();
         let output = output.unwrap();
@@ -425,11 +426,11 @@ fn refuses_in_one_line_with_file_and_key() {
         assert_eq!((output.status.code(), log), (Some(1), expected));
     };
     for (_, message, config) in table().filter(|(kind, ..)| ["refuse", "strict"].contains(kind)) {
-        refused(&cast.folder.write("web.yml", &config), message);
+        refused(&files.folder.write("web.yml", &config), message);
     }
     // Not for the table: node_exporter would read it for ever.
     let endless = "tls_server_config: {cert_file: /dev/zero, key_file: server.key}";
-    refused(&cast.folder.write("web.yml", endless), "tls_server_config.cert_file: /dev/zero is not a file");
+    refused(&files.folder.write("web.yml", endless), "tls_server_config.cert_file: /dev/zero is not a file");
     refused("/no/such/web.yml", "cannot be read: no such file or directory");
 }
 

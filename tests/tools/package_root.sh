@@ -13,7 +13,7 @@ workdir() {
     trap 'rm -rf "$work"' EXIT
 }
 
-# Mounts a copy of this machine's root at $work/root. What is written there goes with the mount namespace.
+# Mounts a copy of this machine's root at $work/root. What is written there is gone when the mount namespace ends.
 overlay() {
     mount -t tmpfs tmpfs "$work"
     mkdir "$work/root" "$work/upper" "$work/work"

@@ -137,7 +137,7 @@ class Exporter:
 
 @contextlib.contextmanager
 def exporter(*command, listen="127.0.0.1:0", **options):
-    """Starts an exporter, and stops it at the end of the block, which it has to do with exit code 0."""
+    """Starts an exporter and stops it at the end of the block. It has to end with exit code 0."""
     address = ["--listen-address", listen] if listen else []
     with running(*command, *address, stderr=subprocess.PIPE, text=True, **options) as process:
         started = Exporter(process)
@@ -218,12 +218,12 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(program, config):
-    """A Prometheus with this configuration, once it is ready. Its data goes at the end of the block."""
+    """A Prometheus with this configuration, once it is ready. Its data is removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="prometheus-") as folder:
         folder = pathlib.Path(folder)
         (folder / "prometheus.yml").write_text(config, encoding="utf-8")
         command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-        # The default is five seconds until it looks at its targets.
+        # By default it waits five seconds before it looks at its targets.
         command += ["--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=1s"]
         with (folder / "log").open("wb") as log, running(*command, stdout=log, stderr=log, cwd=folder) as process:
             read = lambda: (folder / "log").read_text(errors="replace")
@@ -240,7 +240,7 @@ def prometheus(program, config):
 class Certificates:
     """Certificates and keys (NAME.pem, NAME.key) in a folder, made by openssl."""
 
-    # Of an authority for `openssl ca`, which can date a certificate at will.
+    # The configuration of `openssl ca`, which can set both dates of a certificate.
     AUTHORITY = """
         [ca]
         default_ca = any
@@ -268,11 +268,11 @@ class Certificates:
         self.openssl("req", *more, *key, "-subj", f"/CN={subject or name}")
 
     def authority(self, name, subject=None):
-        """One that is signed by itself and may sign others."""
+        """A self-signed certificate that may sign others."""
         self.request(name, subject, "-x509", "-out", f"{name}.pem", "-days", "2")
 
     def signed(self, name, issuer, extensions="basicConstraints=CA:FALSE", years=(2020, 2049)):
-        """One that is signed by an authority, or by itself."""
+        """A certificate that is signed by an authority or, if that has its own name, by itself."""
         (self.folder / "extensions").write_text(extensions)
         self.request(name, None, "-new", "-out", "request")
         by = ["-selfsign"] if name == issuer else ["-cert", f"{issuer}.pem"]
