@@ -3,21 +3,21 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jitsiexporter::http::{self, Handler, MAX_CONNECTIONS, MAX_REQUEST_HEAD, Request, Response, Timeouts};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use support::Then::KeepAlive;
 use support::crowd::threads;
-use support::{Answer, CURRENT, Exporter, FakeBridge, eventually, ok};
+use support::{Answer, CURRENT, Exporter, FakeBridge, command, eventually, ok};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -334,6 +334,29 @@ fn clients_are_served_at_once_after_a_shortage() {
     for scrape in scrapes {
         scraped(scrape);
     }
+}
+
+#[test]
+fn full_log_pipe_delays_neither_scrapes_nor_the_stop() {
+    let (log, standard_error) = io::pipe().unwrap();
+    let mut process = command(&["--url", "http://127.0.0.1:1", "--listen-address", "127.0.0.1:0"], &[]);
+    let mut process = process.stdout(Stdio::null()).stderr(standard_error).spawn().unwrap();
+    let mut first = String::new();
+    // Nothing else is read of the log.
+    BufReader::new(&log).read_line(&mut first).unwrap();
+    let address = first.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut responds = || {
+        stream.write_all(SCRAPE.as_bytes()).unwrap();
+        stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0)
+    };
+    // A pipe holds 64 KiB, and each failed scrape logs more than 64 bytes.
+    let responses = (0..1024).take_while(|_| responds()).count();
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    let status = eventually(Duration::from_secs(30), || process.try_wait().unwrap());
+    process.kill().unwrap();
+    assert_eq!((responses, status.and_then(|status| status.code())), (1024, Some(0)));
 }
 
 /// A server without a process around it, whose connections are counted. It lasts as long as the tests run.
