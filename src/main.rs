@@ -100,6 +100,11 @@ fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
 fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?;
     let scheme = if web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
+    // Before the first log line: a script that waits for it may stop the exporter at once.
+    let _entered = running.runtime.enter();
+    let failed = |error| format!("cannot wait for signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let listeners = config.listen.bind().map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
@@ -113,7 +118,6 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     running
         .runtime
         .block_on(async {
-            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
             let (stop, stopped) = tokio::sync::oneshot::channel();
             let signals = async move {
                 let mut stop = Some(stop);

@@ -174,6 +174,15 @@ fn stop_completes_requests_in_flight() {
 }
 
 #[test]
+fn stop_is_graceful_from_the_first_log_line_on() {
+    for _ in 0..20 {
+        let mut exporter = Exporter::before("http://127.0.0.1:1/", &[]);
+        exporter.signal(Signal::TERM);
+        assert_eq!(exporter.wait(Duration::from_secs(30)).expect("it ends").code(), Some(0));
+    }
+}
+
+#[test]
 fn stop_ends_after_the_grace_period_or_a_second_signal() {
     for (again, code, limit) in [(false, 0, 20), (true, 130, 4)] {
         let (bridge, _gate) = gated();
