@@ -261,11 +261,6 @@ impl Exporter {
         SocketAddr::new(ip, self.address.port())
     }
 
-    /// The address it says it listens on.
-    pub fn listens_on(&self) -> SocketAddr {
-        self.address
-    }
-
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
