@@ -7,6 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -295,25 +296,40 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
     assert_eq!(bridge.hits(), 0);
 }
 
+/// An exporter with a limit that the shell sets.
+fn limited(limit: &str, user: Option<u32>, url: &str) -> Exporter {
+    let mut program = PathBuf::from(env!("CARGO_BIN_EXE_jitsiexporter"));
+    if let Some(user) = user {
+        // Where that user can run it.
+        let copy = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{user}"));
+        fs::copy(&program, &copy).unwrap();
+        program = copy;
+    }
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("{{ {limit}; }} 2>/dev/null && exec \"$0\" \"$@\"")]).arg(&program);
+    limited.args(["--url", url, "--listen-address", "127.0.0.1:0", "--timeout", "60"]);
+    if let Some(user) = user {
+        limited.uid(user);
+    }
+    let exporter = Exporter::spawn(limited).expect("it starts");
+    if user.is_some() {
+        fs::remove_file(program).unwrap();
+    }
+    exporter
+}
+
+/// The limit on threads is one of a user, so it takes a user that has no other process, which only root can be.
+fn another_user(number: u32) -> Option<u32> {
+    (fs::metadata("/proc/self").unwrap().uid() == 0).then(|| (number << 24) + std::process::id())
+}
+
 #[test]
 fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
     let bridge = FakeBridge::json(CURRENT);
-    let process = std::process::id();
-    // The limit on threads is one of a user, so it takes a user that has no other process, which only root can be.
-    let users = if fs::metadata("/proc/self").unwrap().uid() == 0 { Some(1_000_000 + process) } else { None };
     let limits = [("ulimit -n 100", None, 100)].into_iter();
+    let users = another_user(1);
     for (limit, user, idle) in limits.chain(users.map(|user| ("ulimit -u 4 || ulimit -p 4", Some(user), 10))) {
-        // Where that user can run it.
-        let program = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{process}"));
-        fs::copy(env!("CARGO_BIN_EXE_jitsiexporter"), &program).unwrap();
-        let mut limited = Command::new("sh");
-        limited.args(["-c", &format!("{{ {limit}; }} 2>/dev/null && exec \"$0\" \"$@\"")]).arg(&program);
-        limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0"]);
-        if let Some(user) = user {
-            limited.uid(user);
-        }
-        let exporter = Exporter::spawn(limited).expect("it starts");
-        fs::remove_file(program).unwrap();
+        let exporter = limited(limit, user, &bridge.url());
         // After a response, a connection may be idle for longer than the scrapes below wait.
         let _idle: Vec<_> = (0..idle).map(|_| exporter.open("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
         for _ in 0..20 {
@@ -325,12 +341,18 @@ fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
 }
 
 #[test]
+fn lookup_without_a_thread_is_not_a_timeout() {
+    let Some(user) = another_user(2) else { return };
+    // One thread accepts, one serves the connection, and none is left.
+    let exporter = limited("ulimit -u 2 || ulimit -p 2", Some(user), "http://bridge.invalid:8080");
+    assert_eq!(exporter.metrics().reason(), Some("resolve"));
+    exporter.wait_for_log("\"bridge.invalid\": resource temporarily unavailable");
+}
+
+#[test]
 fn clients_are_served_at_once_after_a_shortage() {
     let (bridge, gate) = gated();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 45; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_jitsiexporter")]);
-    limited.args(["--url", &bridge.url(), "--listen-address", "127.0.0.1:0", "--timeout", "60"]);
-    let exporter = Exporter::spawn(limited).expect("it starts");
+    let exporter = limited("ulimit -n 45", None, &bridge.url());
     let idle: Vec<_> = (0..10).map(|_| exporter.open("")).collect();
     exporter.wait_for_log("cannot accept a connection");
     drop(idle);

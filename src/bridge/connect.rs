@@ -165,12 +165,12 @@ impl Connect {
 }
 
 /// The result of a lookup, if it comes in time and not too many are running. The system's resolver has no deadline, so it runs in
-/// a thread, which may outlive its scrape.
+/// a thread, which may outlive its scrape. If there is no thread for it, its error is the result.
 fn look_up<T: Send + 'static>(
     running: &Arc<()>,
     timeout: Duration,
-    lookup: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+    lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Option<io::Result<T>> {
     let running = Arc::clone(running);
     if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
         return None;
@@ -180,8 +180,10 @@ fn look_up<T: Send + 'static>(
         let _ = sender.send(lookup());
         drop(running);
     };
-    thread::Builder::new().name("resolve".to_owned()).spawn(run).ok()?;
-    receiver.recv_timeout(timeout).ok()
+    match thread::Builder::new().name("resolve".to_owned()).spawn(run) {
+        Ok(_) => receiver.recv_timeout(timeout).ok(),
+        Err(error) => Some(Err(error)),
+    }
 }
 
 #[cfg(test)]
@@ -267,15 +269,16 @@ mod tests {
         let hangs = Arc::new(Mutex::new(hangs));
         for _ in 0..MAX_LOOKUPS {
             let hangs = Arc::clone(&hangs);
-            let lookup = move || hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok();
-            assert_eq!(look_up(&running, Duration::from_millis(1), lookup), None);
+            let lookup = move || Ok(hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok());
+            assert!(look_up(&running, Duration::from_millis(1), lookup).is_none());
         }
-        assert_eq!(look_up(&running, 30 * SECOND, || panic!("one lookup too many")), None::<()>);
+        let one_more = || -> io::Result<()> { panic!("one lookup too many") };
+        assert!(look_up(&running, 30 * SECOND, one_more).is_none());
         // The name server answers again, and the lookups end.
         drop(name_server);
         while Arc::strong_count(&running) > 1 {
             thread::yield_now();
         }
-        assert_eq!(look_up(&running, 30 * SECOND, || 1), Some(1));
+        assert!(matches!(look_up(&running, 30 * SECOND, || Ok(1)), Some(Ok(1))));
     }
 }
