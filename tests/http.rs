@@ -177,7 +177,7 @@ fn stop_completes_requests_in_flight() {
 #[test]
 fn stop_is_graceful_from_the_first_log_line_on() {
     for _ in 0..20 {
-        let mut exporter = Exporter::before("http://127.0.0.1:1/", &[]);
+        let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
         exporter.signal(Signal::TERM);
         assert_eq!(exporter.wait(Duration::from_secs(30)).expect("it ends").code(), Some(0));
     }
