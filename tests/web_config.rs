@@ -128,10 +128,11 @@ impl Files {
                 params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
             })
         };
-        let listed = |not_after| {
+        let listed = |years: [i32; 2], usages: &[ExtendedKeyUsagePurpose]| {
             Identity::new(None, |params| {
                 params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-                params.not_after = date_time_ymd(not_after, 1, 1);
+                [params.not_before, params.not_after] = years.map(|year| date_time_ymd(year, 1, 1));
+                params.extended_key_usages = usages.to_vec();
             })
         };
         let from_client = Some(ExtendedKeyUsagePurpose::ClientAuth);
@@ -146,13 +147,15 @@ impl Files {
             ("expired", Identity::new(Some(&clients), |params| params.not_after = date_time_ymd(2020, 1, 1))),
             ("early", Identity::new(Some(&clients), |params| params.not_before = date_time_ymd(4000, 1, 1))),
             // Signed by itself, and in client_ca_file.
-            ("listed", listed(4000)),
-            ("listed-expired", listed(2020)),
+            ("listed", listed([2010, 4000], &[])),
+            ("listed-expired", listed([2010, 2020], &[])),
+            ("listed-early", listed([4000, 4010], &[])),
+            ("listed-unfit", listed([2010, 4000], &[ExtendedKeyUsagePurpose::ServerAuth])),
             ("unknown", Identity::new(None, |_| {})),
         ];
-        let pem =
-            |name| identities.iter().find(|(client, _)| *client == name).map(|(_, identity)| &*identity.pem).unwrap();
-        folder.write("ca.pem", &[&clients.pem(), pem("listed"), pem("listed-expired")].concat());
+        let listed = identities.iter().filter(|(name, _)| name.starts_with("listed"));
+        let listed: String = listed.map(|(_, identity)| &*identity.pem).collect();
+        folder.write("ca.pem", &(clients.pem() + &listed));
         folder.write("another.pem", &another.pem());
         for name in ["server", "renewed", "other"] {
             let identity = Identity::server(&root);

@@ -41,7 +41,8 @@ SCRIPT = re.compile(r"^```sh\n((?:(?!```).*\n)*cat > web\.yml <<END\n(?:(?!END).
 TOO_OLD = "not found in type"
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-CLIENTS = ["client", "other", "server", "stranger", "forged", "expired", "early", "listed", "listed-expired", "unknown"]
+LISTED = ["listed", "listed-expired", "listed-early", "listed-unfit"]
+CLIENTS = ["client", "other", "server", "stranger", "forged", "expired", "early", *LISTED, "unknown"]
 
 
 def write_files(folder):
@@ -61,11 +62,12 @@ def write_files(folder):
     certificates.signed("early", "clients", years=(2048, 2049))
     certificates.signed("listed", "listed", "basicConstraints=CA:TRUE")
     certificates.signed("listed-expired", "listed-expired", "basicConstraints=CA:TRUE", years=(2010, 2020))
+    certificates.signed("listed-early", "listed-early", "basicConstraints=CA:TRUE", years=(2048, 2049))
+    certificates.signed("listed-unfit", "listed-unfit", "basicConstraints=CA:TRUE\nextendedKeyUsage=serverAuth")
     certificates.signed("unknown", "unknown")
     for name in ("server", "renewed"):
         certificates.signed(name, "root", "subjectAltName=DNS:localhost")
-    listed = ("clients", "listed", "listed-expired")
-    (folder / "ca.pem").write_text("".join((folder / f"{name}.pem").read_text() for name in listed))
+    (folder / "ca.pem").write_text("".join((folder / f"{name}.pem").read_text() for name in ["clients", *LISTED]))
     (folder / "empty.pem").write_text("")
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")
     (folder / "odd.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
