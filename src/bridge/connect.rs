@@ -272,6 +272,7 @@ mod tests {
             let lookup = move || Ok(hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok());
             assert!(look_up(&running, Duration::from_millis(1), lookup).is_none());
         }
+        assert_eq!(Arc::strong_count(&running), MAX_LOOKUPS + 1, "not all of them run");
         let one_more = || -> io::Result<()> { panic!("one lookup too many") };
         assert!(look_up(&running, 30 * SECOND, one_more).is_none());
         // The name server answers again, and the lookups end.
