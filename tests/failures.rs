@@ -42,7 +42,7 @@ fn reports_failures_without_a_response() {
     let (_socket, url) = nowhere();
     assert_failure(&url, &[], "connect", "connection refused; is the bridge running");
     // TCP has no route to the broadcast address, so no packet is sent.
-    assert_failure("http://255.255.255.255/", &[], "connect", "check the host in --url, the routes to it and firewalls");
+    assert_failure("http://255.255.255.255/colibri/stats", &[], "connect", "check the host in --url, the routes");
     // Closing a socket with unread data resets the connection.
     let reset = FakeBridge::raw(|stream| stream.peek(&mut [0]).map(drop));
     assert_failure(&reset.url(), &[], "connect", "the connection was closed before a response");
