@@ -32,13 +32,13 @@ const INPUT_BUFFER: usize = 16 * 1024;
 /// Room for the longest line of a request: its first, or the one with the credentials.
 const OUTPUT_BUFFER: usize = 4 * 1024;
 
-// Base64 makes four bytes of three, and no line has more than a hundred bytes beside the URL.
+// Base64 makes four bytes of three, and no line has more than a hundred bytes besides the URL.
 const _: () = assert!(url::MAX_URL * 4 / 3 + 100 < OUTPUT_BUFFER);
 
 // A head must fit with room to spare: a full buffer would look like the end of the connection.
 const _: () = assert!(MAX_RESPONSE_HEAD < INPUT_BUFFER);
 
-/// How many idle connections are kept. More clients than this at the same time are a benchmark, and connect anew.
+/// How many idle connections are kept. Only a benchmark has more clients at once; they open new connections.
 const MAX_IDLE_CONNECTIONS: usize = 8;
 
 /// How long an idle connection is kept: longer than the usual scrape interval of 15 s, and shorter than the 30 s after which
@@ -53,7 +53,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge at this URL. `roots` are trusted beside the public ones. Nothing is sent before the first fetch.
+    /// A bridge at this URL. `roots` are trusted in addition to the public ones. Nothing is sent before the first fetch.
     #[must_use]
     pub fn new(url: BridgeUrl, roots: Option<Roots>) -> Self {
         let config = Config::builder()

@@ -55,11 +55,11 @@ causes! {
     HandshakeClosed: "tls", "the connection was closed during the TLS handshake",
         "if the port speaks plain HTTP, use http:// in --url";
     ClientCertificate: "tls", "the bridge wants a client certificate",
-        "jitsiexporter has none to show: use the bridge's plain HTTP port, or let /colibri/stats be read without one";
+        "jitsiexporter cannot send one: use the bridge's plain HTTP port, or let /colibri/stats be read without one";
     HandshakeRefused: "tls", "the bridge refused the TLS handshake",
         "it wants a client certificate, or has no TLS version or cipher in common with jitsiexporter";
     UnknownIssuer: "tls", "the certificate is from an unknown issuer",
-        "give the root certificate of its authority, or the certificate itself if self-signed, to --ca-file";
+        "pass the root certificate of its authority, or the certificate itself if self-signed, to --ca-file";
     AuthorityAsServer: "tls", "the certificate is that of an authority (CA:TRUE)",
         "make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE) for --ca-file";
     Expired: "tls", "the certificate has expired",
@@ -85,7 +85,7 @@ causes! {
     NotFoundPublic: "status", "status 404 from port 9090",
         "9090 is the public port of the bridge: use the private one, 8080";
     Redirect: "status", "status 301, 302, 303, 307 or 308",
-        "redirects are not followed: use the URL that it leads to in --url";
+        "redirects are not followed: set --url to the URL that it leads to";
     BadRequest: "status", "status 400 to http://",
         "a proxy says this if the port speaks TLS: use https:// in --url";
     BadRequestInTls: "status", "status 400 to https://",

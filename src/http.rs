@@ -131,8 +131,8 @@ fn has_valid_host(request: &Request) -> bool {
     }
 }
 
-/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. Whom it serves is up
-/// to `web_config`; without one, everyone.
+/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. `web_config`
+/// decides which clients are served; without one, all are.
 ///
 /// Must be called within a tokio runtime with I/O and time. Requests still running after that end with the process.
 ///

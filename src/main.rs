@@ -9,6 +9,7 @@ use jitsiexporter::bridge::{Bridge, BridgeUrl};
 use jitsiexporter::cli::{self, Command, Config, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
+use jitsiexporter::file::plain;
 use jitsiexporter::format::Format;
 use jitsiexporter::http::Timeouts;
 use jitsiexporter::web_config::WebConfig;
@@ -77,9 +78,9 @@ struct Running {
     url: BridgeUrl,
 }
 
-/// Serves the sample bridge from a thread of its own, for as long as the process lives.
+/// Serves the simulated bridge on a separate thread, for as long as the process lives.
 fn demo() -> Result<BridgeUrl, String> {
-    let failed = |error: std::io::Error| format!("cannot serve the sample bridge: {error}");
+    let failed = |error: std::io::Error| format!("cannot serve the simulated bridge: {error}");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let serve = move || -> std::io::Result<()> {
@@ -105,7 +106,8 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let failed = |error| format!("cannot wait for signals: {error}");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let listeners = config.listen.bind().map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let listeners =
+        config.listen.bind().map_err(|error| format!("cannot listen on {}: {}", config.listen, plain(&error)))?;
     let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
     let names = chosen.as_deref().unwrap_or("standard");

@@ -296,7 +296,7 @@ fn exit_codes() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, error) = run(&["--listen-address", &address]);
     assert_eq!(code, Some(1));
-    assert!(error.contains(&format!("cannot listen on {address}: Address already in use")), "{error}");
+    assert!(error.contains(&format!("cannot listen on {address}: address already in use")), "{error}");
     let (code, _, error) = run(&["--listen-address", "203.0.113.1:0"]);
     assert_eq!(code, Some(1), "{error}");
 }

@@ -89,7 +89,7 @@ fn rejects_certificates_and_says_why() {
     let is_ca: Change = |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let for_others: Change = |params| name(params, &["jvb.example.org", "jvb2.example.org"]);
     for (issuer, change, trusted, words) in [
-        (signed, nothing, "", "from an unknown issuer; give the root certificate of its authority"),
+        (signed, nothing, "", "from an unknown issuer; pass the root certificate of its authority"),
         (signed, nothing, "other", "the certificate is from an unknown issuer"),
         (self_signed, nothing, "", "or the certificate itself if self-signed, to --ca-file"),
         (self_signed, is_ca, "", "that of an authority (CA:TRUE); make one for a server"),
@@ -127,7 +127,7 @@ fn explains_that_the_bridge_wants_a_client_certificate() {
     // In TLS 1.3 the alert comes after the handshake.
     for version in BOTH {
         let bridge = serve(config(&Identity::server(&root), Some(&root), &[version]));
-        let words = "the bridge wants a client certificate; jitsiexporter has none";
+        let words = "the bridge wants a client certificate; jitsiexporter cannot send one";
         assert_failure(&https(&bridge), &["--ca-file", &file], "tls", words);
     }
     // The alert handshake_failure, which OpenSSL sends in TLS 1.2, has several causes.

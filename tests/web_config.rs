@@ -539,7 +539,7 @@ fn keeps_the_last_good_files_and_logs_once() {
     let mut reported = 0;
     for (file, broken, complaint) in [
         ("web.yml", "{", "is not valid YAML"),
-        ("web.yml", "tls_config:\n", "tls_config is not a key of a web configuration file"),
+        ("web.yml", "tls_config:\n", "\"tls_config\" is not a key of a web configuration file"),
         ("web.yml", "basic_auth_users:\n  alice: topsecret\n", "the password of user alice is not a bcrypt hash"),
         ("cert.pem", "", "holds no PEM certificate"),
         ("cert.pem", &*Identity::server(&server.root).pem, "does not fit cert_file"),

@@ -14,7 +14,7 @@ use crate::file;
 /// How many names of a certificate an error quotes.
 const MAX_NAMES: usize = 3;
 
-/// Certificates that are trusted beside the public ones.
+/// Certificates that are trusted in addition to the public ones.
 #[derive(Clone, Debug)]
 pub struct Roots(Vec<Certificate<'static>>);
 

@@ -122,7 +122,7 @@ fn printable(name: &str) -> Option<&str> {
 
 fn unknown(line: usize, section: &str, key: &str) -> String {
     match printable(key) {
-        Some(key) => at(line, format_args!("{section}{key} is not a key of a web configuration file")),
+        Some(key) => at(line, format_args!("\"{section}{key}\" is not a key of a web configuration file")),
         None => at(line, "this is not a key of a web configuration file"),
     }
 }
@@ -398,7 +398,7 @@ mod tests {
         for (text, message) in [
             ("http_server_config:\n  http2: false", "line 1: http_server_config is not supported"),
             ("\nrate_limit:\n  burst: 1", "line 2: rate_limit is not supported"),
-            ("tls_config: {}", "line 1: tls_config is not a key of a web configuration file"),
+            ("tls_config: {}", "line 1: \"tls_config\" is not a key of a web configuration file"),
             (&format!("{long}: 1"), "line 1: this is not a key of a web configuration file"),
             ("tls_server_config: yes", "line 1: tls_server_config has to be a mapping"),
             ("[]", "line 1: the file has to be a mapping"),
@@ -423,7 +423,7 @@ mod tests {
                 "tls_server_config:\n  prefer_server_cipher_suites: true",
                 "tls_server_config.prefer_server_cipher_suites",
             ),
-            ("tls_server_config:\n  certfile: a", "tls_server_config.certfile is not a key"),
+            ("tls_server_config:\n  certfile: a", "\"tls_server_config.certfile\" is not a key"),
             ("tls_server_config:\n  min_version: TLS11", "tls_server_config.min_version has to be TLS12 or TLS13"),
             ("tls_server_config:\n  max_version: TLS1.3", "tls_server_config.max_version has to be TLS12 or TLS13"),
             (

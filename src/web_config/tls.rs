@@ -62,8 +62,8 @@ pub fn server_config(tls: &Tls, pem: &Pem) -> Result<Arc<ServerConfig>, String> 
         Error::InconsistentKeys(_) => {
             wrong("key_file", &tls.key_file, format_args!("does not fit cert_file {}", tls.cert_file.display()))
         }
-        Error::InvalidCertificate(_) => wrong("cert_file", &tls.cert_file, "holds a certificate that is not valid"),
-        _ => wrong("key_file", &tls.key_file, "holds a key of a kind that is not supported"),
+        Error::InvalidCertificate(_) => wrong("cert_file", &tls.cert_file, "contains a certificate that is not valid"),
+        _ => wrong("key_file", &tls.key_file, "contains a key of a kind that is not supported"),
     });
     let mut config = config?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -130,7 +130,7 @@ impl Verifier {
             trusted = certificates(pem).map_err(|what| wrong("client_ca_file", file, what))?;
             for certificate in &trusted {
                 let added = roots.add(certificate.clone());
-                added.map_err(|_| wrong("client_ca_file", file, "holds a certificate that is not valid"))?;
+                added.map_err(|_| wrong("client_ca_file", file, "contains a certificate that is not valid"))?;
             }
         }
         let hints = roots.subjects();
