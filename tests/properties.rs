@@ -647,3 +647,106 @@ fn limits_are_exact() {
         assert_eq!(scrape.value("jitsi_unexposed_values"), Some(unexposed), "{}", &members[..40]);
     }
 }
+
+/// The tests find only what the reader of expositions rejects.
+#[test]
+fn reader_rejects_invalid_expositions() {
+    let end = |format| if format == OpenMetrics { "# EOF\n" } else { "" };
+    let is_valid = |text: &str, format| Exposition::read(&format!("{text}{}", end(format)), format).is_ok();
+    let gauge = "# HELP x A.\n# TYPE x gauge\nx 1\n";
+    let histogram = "# HELP y A.\n# TYPE y histogram\n\
+        y_bucket{le=\"1.0\"} 1\ny_bucket{le=\"+Inf\"} 2\ny_count 2\ny_sum 1.0\n";
+    let faults = [
+        // Lines and values.
+        (gauge, "x 1", "x  1"),
+        (gauge, "x 1", "x 1 "),
+        (gauge, "x 1", "x 1 123"),
+        (gauge, "x 1", "x"),
+        (gauge, "x 1", "x y"),
+        (gauge, "x 1", "x 0x1"),
+        (gauge, "x 1", "x 1."),
+        (gauge, "x 1", "x 1\r"),
+        (gauge, "x 1", "x 1\n"),
+        (gauge, "x 1\n", "x 1"),
+        (gauge, "x 1", "x 1\n# a comment"),
+        (gauge, "x 1", "x 1\n# EOF"),
+        // Names and labels.
+        (gauge, "x", "1x"),
+        (gauge, "x", "\u{e4}"),
+        (gauge, "x 1", "x{} 1"),
+        (gauge, "x 1", "x{b=1} 1"),
+        (gauge, "x 1", "x{1b=\"\"} 1"),
+        (gauge, "x 1", "x{b=\"y\",b=\"z\"} 1"),
+        (gauge, "x 1", "x{b=\"y\"z\"} 1"),
+        (gauge, "x 1", "x{b=\"\\y\"} 1"),
+        (gauge, "x 1", "x{b=\"y\\\"} 1"),
+        (gauge, "x 1", "x{b=\"y\"}1"),
+        // Families.
+        (gauge, "x 1\n", ""),
+        (gauge, "x 1", "z 1"),
+        (gauge, "x 1", "x_y 1"),
+        (gauge, "x 1", "x 1\nx 2"),
+        (gauge, "x 1", "x{b=\"\",c=\"\"} 1\nx{c=\"\",b=\"\"} 2"),
+        (gauge, "x 1\n", "x 1\n# HELP x A.\n# TYPE x gauge\nx{b=\"\"} 1\n"),
+        (gauge, "x 1", "x 1\n# HELP z Z.\n# TYPE z gauge\nz 1\nx{b=\"\"} 2"),
+        (gauge, "# HELP x A.\n", ""),
+        (gauge, "A.", "A\\."),
+        (gauge, "# TYPE x gauge\n", ""),
+        (gauge, "# TYPE x gauge\n", "# TYPE x gauge\n# TYPE x gauge\n"),
+        (gauge, "# TYPE x", "# TYPE z"),
+        (gauge, "x 1", "x 1\n# TYPE x gauge"),
+        (gauge, "gauge", "gorge"),
+        (gauge, "gauge\n", "gauge\n# UNIT x seconds\n"),
+        // Counters, in either format, and info.
+        (gauge, "gauge\nx 1", "counter\nx_total -1"),
+        (gauge, "gauge\nx 1", "counter\nx_total NaN"),
+        (gauge, "gauge\nx 1", "counter\nx -1"),
+        (gauge, "gauge\nx 1", "counter\nx NaN"),
+        (gauge, "gauge\nx 1\n", "counter\nx_total 1\n# HELP x_total A.\n# TYPE x_total gauge\nx_total{b=\"\"} 1\n"),
+        (gauge, "gauge\nx 1", "info\nx_info 2"),
+        // Distributions.
+        (histogram, "le=\"+Inf\"", "le=\"2.0\""),
+        (histogram, "le=\"1.0\"", "le=\"1\""),
+        (histogram, "le=\"1.0\"", "ge=\"1.0\""),
+        (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 3"),
+        (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 0.5"),
+        (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 1\ny_bucket{le=\"1.00\"} 1"),
+        (histogram, "y_count 2", "y_count 3"),
+        (histogram, "y_count 2\n", ""),
+        (histogram, "y_sum 1.0\n", ""),
+        (histogram, "y_sum 1.0", "y_sum -1.0"),
+        (histogram, "y_sum 1.0", "y_sum NaN"),
+        (histogram, "y_sum 1.0\n", "y_sum 1.0\n# HELP y_sum A.\n# TYPE y_sum gauge\ny_sum{b=\"\"} 1\n"),
+    ];
+    for format in [OpenMetrics, Text] {
+        let labelled = gauge.replace("x 1", "x{b=\"\\\\\\\"\\n\",c=\"\"} -1.5e-7");
+        for valid in [gauge, histogram, &labelled] {
+            assert!(is_valid(valid, format), "{valid}");
+        }
+        for (valid, part, fault) in faults {
+            let spoilt = valid.replace(part, fault);
+            assert!(spoilt != valid && !is_valid(&spoilt, format), "{spoilt}");
+        }
+    }
+    // What only one of the formats has.
+    for (open_metrics, text, valid) in [
+        (false, true, gauge.replace("A.", "\"A.\"")),
+        (false, true, gauge.replace("gauge", "untyped")),
+        (true, false, gauge.replace("gauge", "unknown")),
+        (false, true, gauge.replace("gauge", "counter")),
+        (true, false, gauge.replace("gauge\nx", "counter\nx_total")),
+        (true, false, gauge.replace("gauge\nx", "info\nx_info")),
+        (true, false, gauge.replace('x', "x_seconds").replace("gauge\n", "gauge\n# UNIT x_seconds seconds\n")),
+        (
+            true,
+            false,
+            histogram.replace("histogram", "gaugehistogram").replace("y_", "y_g").replace("gbucket", "bucket"),
+        ),
+        (false, true, histogram.replace("y_count 2\ny_sum 1.0\n", "")),
+    ] {
+        assert_eq!((is_valid(&valid, OpenMetrics), is_valid(&valid, Text)), (open_metrics, text), "{valid}");
+    }
+    for text in [gauge.to_owned(), format!("{gauge}# EOF"), format!("{gauge}# EOF\n\n")] {
+        assert!(Exposition::read(&text, OpenMetrics).is_err(), "{text}");
+    }
+}
