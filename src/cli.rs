@@ -265,13 +265,19 @@ fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
 
 /// Checks `-host` and `-port`, so that an error quotes what was typed and not the address that is made of both.
 fn check_part(Setting { option, value, source }: &Setting) -> Result<(), String> {
-    let host = |host: &str| format!("[{host}]:0").parse::<Listen>().map_err(|_| "is not a host name or IP address");
+    let host =
+        |host: &str| format!("[{}]:0", bare(host)).parse::<Listen>().map_err(|_| "is not a host name or IP address");
     let port = |port: &str| port.parse::<u16>().map_err(|_| "is not a port from 0 to 65535");
     match option.value {
         "HOST" => convert(source, value, host).map(drop),
         "PORT" => convert(source, value, port).map(drop),
         _ => Ok(()),
     }
+}
+
+/// A host without brackets. jitsiexporter (Go) puts `-host` in front of `:PORT` as it is, so an IPv6 address has them.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// The value of an option: typed, implied by another exporter's option, from the environment, or the default.
@@ -289,6 +295,7 @@ fn resolve(
         if let (Some(Setting { source, .. }), Some((_, template))) = (find(typed, other.name), implied) {
             let value = OPTIONS.iter().fold((*template).to_owned(), |text, option| {
                 let value = find(typed, option.name).map_or(option.default, |setting| &setting.value);
+                let value = if option.value == "HOST" { bare(value) } else { value };
                 text.replace(&format!("{{{}}}", option.name), value)
             });
             return Some(setting(&value, source));
