@@ -301,7 +301,7 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
 
 /// An exporter with a limit that the shell sets.
 fn limited(limit: &str, user: Option<u32>, url: &str) -> Exporter {
-    let mut program = PathBuf::from(env!("CARGO_BIN_EXE_jitsiexporter"));
+    let mut program = PathBuf::from(command(&[], &[]).get_program());
     if let Some(user) = user {
         // Where that user can run it.
         let copy = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{user}"));
