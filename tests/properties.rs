@@ -743,6 +743,8 @@ fn reader_rejects_invalid_expositions() {
             histogram.replace("histogram", "gaugehistogram").replace("y_", "y_g").replace("gbucket", "bucket"),
         ),
         (false, true, histogram.replace("y_count 2\ny_sum 1.0\n", "")),
+        (true, false, gauge.replace("x 1", "x inf")),
+        (true, true, gauge.replace("x 1", "x -Inf")),
     ] {
         assert_eq!((is_valid(&valid, OpenMetrics), is_valid(&valid, Text)), (open_metrics, text), "{valid}");
     }

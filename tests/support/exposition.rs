@@ -172,6 +172,9 @@ fn read_line(line: &str, format: Format, families: &mut Vec<Family>) -> Result<(
         return Ok(());
     }
     let sample = read_sample(line)?;
+    if format == Format::Text && sample.number().is_infinite() && !matches!(&*sample.value, "+Inf" | "-Inf") {
+        return Err("an infinity that is not +Inf or -Inf".to_owned());
+    }
     let family = families.last_mut().ok_or_else(|| "a sample without a family".to_owned())?;
     let suffix = sample.name.strip_prefix(&*family.name);
     let known = suffixes(&family.kind, format).ok_or_else(|| format!("{:?} is not a type", family.kind))?;
