@@ -165,7 +165,9 @@ impl Connection {
             }
         }
         let length = Answer::parse(&response).header("content-length").expect("a length").parse().expect("a number");
-        self.0.by_ref().take(length).read_to_end(&mut response)?;
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        response.extend(body);
         Ok(Answer::parse(&response))
     }
 }
