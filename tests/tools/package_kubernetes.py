@@ -89,13 +89,14 @@ def custom(documents):
         tsc = [NPM_TOOLS / "node_modules/.bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]
         tsc += ["--module", "nodenext", "--moduleResolution", "nodenext", *sorted(folder.glob("*.ts"))]
         done = subprocess.run(tsc, cwd=NPM_TOOLS, capture_output=True, text=True, timeout=300)
-        if done.returncode and not done.stdout:
-            raise Failure(f"tsc: {done.stderr}")
+        by_type = {}
         for number, what in enumerate(documents):
             lines = [line for line in done.stdout.splitlines() if f"/{number}.ts(" in line]
             if lines:
-                faults[what] = lines[0]
-    return faults
+                by_type[what] = lines[0]
+        if done.returncode and not by_type:
+            raise Failure(f"tsc: {done.stdout}{done.stderr}")
+    return faults | by_type
 
 
 def load(name):
