@@ -10,8 +10,8 @@ const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Writes one line: control characters, such as a line break in a quoted argument, become spaces. Write errors are ignored:
 /// `eprintln` would panic on a closed standard error.
 ///
-/// A line is lost if standard error is a pipe that is full because its reader hangs: waiting for it would hold up scrapes and the
-/// stop.
+/// A line is lost if standard error is a pipe or a socket that is full because its reader hangs: waiting for it would hold up
+/// scrapes and the stop.
 pub fn line(text: fmt::Arguments) {
     let line = format!("jitsiexporter: {}\n", text.to_string().replace(char::is_control, " "));
     let mut log = io::stderr().lock();

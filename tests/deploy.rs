@@ -211,7 +211,9 @@ fn panels(board: &Value) -> impl Iterator<Item = &Value> {
 fn panels_of(kinds: &[&str]) -> Vec<(String, &'static Value)> {
     let all = BOARDS.iter().flat_map(|(path, board)| panels(board).map(move |panel| (*path, panel)));
     let of_kinds = all.filter(|(_, panel)| kinds.contains(&text(&panel["type"])));
-    of_kinds.map(|(path, panel)| (format!("{path}: {}", panel["title"]), panel)).collect()
+    let found: Vec<_> = of_kinds.map(|(path, panel)| (format!("{path}: {}", panel["title"]), panel)).collect();
+    assert!(!found.is_empty(), "no panel is one of {kinds:?}");
+    found
 }
 
 /// All queries of a dashboard, each with the place where it is.
