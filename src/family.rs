@@ -10,7 +10,7 @@ use crate::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
 use crate::distribution::Distribution;
 use crate::error::ScrapeError;
 use crate::report::{self, Number, Value};
-use crate::unknown;
+use crate::unknown::{self, UnknownStatistic};
 
 /// How metrics are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,7 @@ pub struct Family {
 #[derive(Debug)]
 enum About {
     Known(&'static Descriptor),
-    /// The name and the help text, which begins at this byte.
-    Unknown(Box<str>, usize),
+    Unknown(UnknownStatistic),
 }
 
 /// A metric's type with its values.
@@ -66,10 +65,10 @@ impl Family {
         Self { about: About::Known(descriptor), metric }
     }
 
-    /// A number under a key that the catalogue does not have. `text` is the name, which has `name` bytes, and the help after it.
+    /// A family of a statistic that the catalogue does not have.
     #[must_use]
-    pub fn unknown(text: String, name: usize, number: Number) -> Self {
-        Self { about: About::Unknown(text.into_boxed_str(), name), metric: Metric::Unknown(number) }
+    pub fn unknown(statistic: UnknownStatistic) -> Self {
+        Self { metric: Metric::Unknown(statistic.number), about: About::Unknown(statistic) }
     }
 
     /// The name of the sample as Prometheus stores it, `_total` and `_info` included.
@@ -77,7 +76,7 @@ impl Family {
     pub fn name(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.name,
-            About::Unknown(text, length) => &text[..*length],
+            About::Unknown(statistic) => statistic.name(),
         }
     }
 
@@ -86,7 +85,7 @@ impl Family {
     pub fn stem(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.stem,
-            About::Unknown(..) => self.name(),
+            About::Unknown(statistic) => statistic.name(),
         }
     }
 
@@ -104,7 +103,22 @@ impl Family {
     pub fn help(&self) -> &str {
         match &self.about {
             About::Known(descriptor) => descriptor.help,
-            About::Unknown(text, length) => &text[*length..],
+            About::Unknown(statistic) => statistic.help(),
+        }
+    }
+
+    /// The names that belong to it in either format.
+    fn names(&self) -> unknown::Names<'_> {
+        let name = self.name();
+        match self.metric {
+            Metric::Counter(_) => match name.strip_suffix("_total") {
+                Some(base) => (base, &["", "_total", "_created"]),
+                None => (name, &[""]),
+            },
+            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
+            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
+            Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
+            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
         }
     }
 
@@ -218,7 +232,9 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
         }
     }
     let lost = known.iter().filter(|known| known.value.is_some() && !known.exposed).count();
-    let unexposed = lost as u64 + unknown::expose(unknown, &mut families);
+    let (unknown, unexposed) = unknown::find(unknown, families.iter().map(Family::names));
+    families.extend(unknown.into_iter().map(Family::unknown));
+    let unexposed = unexposed + lost as u64;
     Ok(Families { list: families, unexposed, is_of_bridge, is_of_jicofo })
 }
 

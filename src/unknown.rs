@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use crate::catalogue;
-use crate::family::{Family, Metric};
 use crate::report::{Number, Value};
 
 /// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge has 52. A key
@@ -61,10 +60,38 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Adds families for unknown statistics, by name, and returns the number of values that are not in any. If several statistics have
-/// one name, the first wins.
-pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
-    let mut unknown = Unknown { families: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
+/// A number under a key that the catalogue does not have.
+#[derive(Debug)]
+pub struct UnknownStatistic {
+    /// The name and the help text.
+    text: Box<str>,
+    /// The length of the name.
+    name: usize,
+    /// The value.
+    pub number: Number,
+}
+
+impl UnknownStatistic {
+    /// The name of the metric.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.text[..self.name]
+    }
+
+    /// The help text.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        &self.text[self.name..]
+    }
+}
+
+/// The names that belong to a family in either format: a base, and the suffixes that samples may have.
+pub type Names<'a> = (&'a str, &'static [&'static str]);
+
+/// The unknown statistics among the members of a report, by name, and the number of values that are not in any. If several have one
+/// name, the first wins. `reserved` are the names of the other families.
+pub fn find<'a>(members: Members, reserved: impl Iterator<Item = Names<'a>>) -> (Vec<UnknownStatistic>, u64) {
+    let mut unknown = Unknown { found: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
     unknown.add_all("", members, MAX_NESTING);
     while let Some(Object { path, value, nesting }) = unknown.objects.pop() {
         let mut members = Members::default();
@@ -73,16 +100,15 @@ pub fn expose(members: Members, families: &mut Vec<Family>) -> u64 {
             None => unknown.unexposed += 1,
         }
     }
-    let Unknown { families: mut found, mut unexposed, .. } = unknown;
+    let Unknown { mut found, mut unexposed, .. } = unknown;
     let all = found.len();
     found.sort_by(|one, other| one.name().cmp(other.name()));
     found.dedup_by(|later, earlier| later.name() == earlier.name());
     if !found.is_empty() {
-        remove_reserved(&mut found, families);
+        remove_reserved(&mut found, reserved);
     }
     unexposed += (all - found.len()) as u64;
-    families.extend(found);
-    unexposed
+    (found, unexposed)
 }
 
 /// An object that has not been read yet.
@@ -95,7 +121,7 @@ struct Object<'a> {
 }
 
 struct Unknown<'a> {
-    families: Vec<Family>,
+    found: Vec<UnknownStatistic>,
     objects: Vec<Object<'a>>,
     room_for_keys: usize,
     unexposed: u64,
@@ -118,7 +144,7 @@ impl<'a> Unknown<'a> {
 
     /// Adds a value, unless there is no room, or no metric for it.
     fn add(&mut self, path: &str, value: Value<'a>, nesting: usize) -> bool {
-        let has_room = self.families.len() + self.objects.len() < MAX_UNKNOWN;
+        let has_room = self.found.len() + self.objects.len() < MAX_UNKNOWN;
         if !has_room || path.len() > MAX_KEY || path.len() > self.room_for_keys {
             return false;
         }
@@ -133,7 +159,7 @@ impl<'a> Unknown<'a> {
             _ => return false,
         };
         let (text, name) = name_and_help(path);
-        self.families.push(Family::unknown(text, name, number));
+        self.found.push(UnknownStatistic { text: text.into_boxed_str(), name, number });
         true
     }
 }
@@ -163,39 +189,24 @@ fn name_and_help(path: &str) -> (String, usize) {
     (text, name)
 }
 
-/// Removes from `found`, which is sorted by name, the families with a name that belongs to another family in either format: a parser
-/// would see one sample twice, or a sample in the wrong family.
-fn remove_reserved(found: &mut Vec<Family>, families: &[Family]) {
+/// Removes from `found`, which is sorted by name, what has a name that belongs to another family in either format: a parser would
+/// see one sample twice, or a sample in the wrong family.
+fn remove_reserved<'a>(found: &mut Vec<UnknownStatistic>, reserved: impl Iterator<Item = Names<'a>>) {
     // The metrics about the scrape are always present.
     let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
         Some(base) => (base, &["", "_info"][..]),
         None => (own.name, &[""][..]),
     });
-    let mut reserved = String::new();
-    for (base, suffixes) in families.iter().map(names).chain(own) {
+    let mut name = String::new();
+    for (base, suffixes) in reserved.chain(own) {
         for suffix in suffixes {
-            reserved.clear();
-            reserved.push_str(base);
-            reserved.push_str(suffix);
-            if let Ok(place) = found.binary_search_by(|family| family.name().cmp(&reserved)) {
+            name.clear();
+            name.push_str(base);
+            name.push_str(suffix);
+            if let Ok(place) = found.binary_search_by(|statistic| statistic.name().cmp(&name)) {
                 found.remove(place);
             }
         }
-    }
-}
-
-/// The names that belong to a family in either format: a base, and the suffixes that samples may have.
-fn names(family: &Family) -> (&str, &'static [&'static str]) {
-    let name = family.name();
-    match family.metric {
-        Metric::Counter(_) => match name.strip_suffix("_total") {
-            Some(base) => (base, &["", "_total", "_created"]),
-            None => (name, &[""]),
-        },
-        Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
-        Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
-        Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
-        Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
     }
 }
 
