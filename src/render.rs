@@ -93,8 +93,7 @@ impl Write for Text {
 }
 
 impl Text {
-    /// Writes a piece that is not short, or for which there is no room. A separate function, because `write_str` needs no stack
-    /// frame without it.
+    /// Writes a piece that is long or does not fit. It is a separate function so that `write_str` needs no stack frame.
     #[cold]
     #[inline(never)]
     fn write_long(&mut self, piece: &[u8]) {

@@ -47,7 +47,7 @@ fn family<'a>(families: &'a BTreeMap<String, Family>, row: &Row, names: Naming) 
     &families[stem.unwrap_or(name)]
 }
 
-/// Sent by builds 773 to 780 only, of which there is no report.
+/// A key of builds 773 to 780 only. No fixture is from one of them.
 const WITHOUT_FIXTURE: &str = "total_conferences";
 
 #[test]

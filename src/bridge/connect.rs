@@ -165,7 +165,7 @@ impl Connect {
 }
 
 /// The result of a lookup, if it comes in time and not too many are running. The system's resolver has no deadline, so it runs in
-/// a thread, which may outlive its scrape. If there is no thread for it, its error is the result.
+/// a thread, which may outlive its scrape. If that thread cannot be started, the error of starting it is the result.
 fn look_up<T: Send + 'static>(
     running: &Arc<()>,
     timeout: Duration,

@@ -79,7 +79,7 @@ impl Exposition {
         })
     }
 
-    /// The label `reason`, if the bridge is not up. Then there are no statistics.
+    /// The label `reason` if the bridge is down. Checks that there are no statistics then.
     pub fn reason(&self) -> Option<&str> {
         let error = self.samples().find(|sample| sample.name == "jitsi_scrape_error");
         assert_eq!(error.is_some(), self.value("jitsi_up") == Some("0"), "{}", self.text);
