@@ -8,8 +8,8 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Duration;
 
-use jitsiexporter::family::Naming;
-use jitsiexporter::format::Format;
+use jitsiexporter::metrics::family::Naming;
+use jitsiexporter::metrics::format::Format;
 use jitsiexporter::scrape::expose;
 
 /// The allocator of the static builds, as in the program.

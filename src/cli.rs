@@ -13,8 +13,8 @@ use argh::FromArgs;
 
 use crate::bridge::{BridgeUrl, Roots, quoted};
 use crate::exporter::MAX_SCRAPES;
-use crate::family::Naming;
-use crate::listen::Listen;
+use crate::metrics::family::Naming;
+use crate::serve::listen::Listen;
 
 /// The version, and the commit it was built from if that is known.
 pub const VERSION: &str = env!("JITSIEXPORTER_VERSION");

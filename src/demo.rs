@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::catalogue::{ROWS, Row, Source};
-use crate::http::{self, Handler, Request, Response, StatusCode};
-use crate::report::date_time;
+use crate::metrics::catalogue::{ROWS, Row, Source};
+use crate::metrics::report::date_time;
+use crate::serve::http::{self, Handler, Request, Response, StatusCode};
 
 /// The simulated bridge.
 #[derive(Debug)]

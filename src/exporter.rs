@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bridge::Bridge;
-use crate::family::Naming;
-use crate::format::Format;
-use crate::http::{self, Handler, MAX_CONNECTIONS, Request, Response, StatusCode};
 use crate::log;
+use crate::metrics::family::Naming;
+use crate::metrics::format::Format;
 use crate::scrape::{Scrape, scrape};
+use crate::serve::http::{self, Handler, MAX_CONNECTIONS, Request, Response, StatusCode};
 
 /// The upper limit of `--max-scrapes`. Below the limit on connections, so that a client above it can still be answered 503.
 pub const MAX_SCRAPES: usize = 100;

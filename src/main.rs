@@ -10,10 +10,11 @@ use jitsiexporter::cli::{self, Command, Config, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
 use jitsiexporter::file::plain;
-use jitsiexporter::format::Format;
-use jitsiexporter::http::Timeouts;
-use jitsiexporter::web_config::WebConfig;
-use jitsiexporter::{http, listen, log};
+use jitsiexporter::log;
+use jitsiexporter::metrics::format::Format;
+use jitsiexporter::serve::http::Timeouts;
+use jitsiexporter::serve::web_config::WebConfig;
+use jitsiexporter::serve::{http, listen};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::bridge::Bridge;
-use crate::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
 use crate::error::{Cause, ScrapeError};
-use crate::family::{self, Families, Family, Metric, Naming};
-use crate::format::Format;
-use crate::render::render;
-use crate::report::Number;
+use crate::metrics::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
+use crate::metrics::family::{self, Families, Family, Metric, Naming};
+use crate::metrics::format::Format;
+use crate::metrics::render::render;
+use crate::metrics::report::Number;
 
 /// The result of a scrape.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use jitsiexporter::format::Format::{self, OpenMetrics, Text};
+use jitsiexporter::metrics::format::Format::{self, OpenMetrics, Text};
 use locked::{Connection, Folder, HALF, Identity, authority};
 use support::crowd::{Client, descriptors, expected, is_release, memory, scattered, threads, timeless};
 use support::faults::{GOOD, QUICK, SLOW};

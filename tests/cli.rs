@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use jitsiexporter::cli::{self, Command, Config, parse};
-use jitsiexporter::family::Naming::{Legacy, Standard};
-use jitsiexporter::format::Format::Text;
+use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
+use jitsiexporter::metrics::format::Format::Text;
 use support::{CURRENT, Exporter, Exposition, FakeBridge, run};
 
 fn words(line: &str) -> Vec<String> {

@@ -8,10 +8,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use jitsiexporter::catalogue::{Kind, ROWS};
 use jitsiexporter::demo;
-use jitsiexporter::family::Naming::Standard;
-use jitsiexporter::format::Format::OpenMetrics;
+use jitsiexporter::metrics::catalogue::{Kind, ROWS};
+use jitsiexporter::metrics::family::Naming::Standard;
+use jitsiexporter::metrics::format::Format::OpenMetrics;
 use jitsiexporter::scrape::expose;
 use support::exposition::members;
 use support::{Answer, CURRENT, Exporter, Exposition, fixtures, json_files, run};

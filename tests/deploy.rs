@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use jitsiexporter::catalogue::{Kind, OWN, ROWS, Row};
+use jitsiexporter::metrics::catalogue::{Kind, OWN, ROWS, Row};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 

@@ -11,7 +11,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use jitsiexporter::bridge::MAX_BODY;
-use jitsiexporter::format::Format::OpenMetrics;
+use jitsiexporter::metrics::format::Format::OpenMetrics;
 use support::Then::{Close, KeepAlive};
 use support::crowd::{expected, timeless};
 use support::faults::{GOOD, QUICK, SLOW, assert_failure, assert_timeout};

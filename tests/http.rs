@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jitsiexporter::http::{self, Handler, MAX_CONNECTIONS, MAX_REQUEST_HEAD, Request, Response, Timeouts};
+use jitsiexporter::serve::http::{self, Handler, MAX_CONNECTIONS, MAX_REQUEST_HEAD, Request, Response, Timeouts};
 use rustix::process::{Pid, Signal, kill_process};
 use support::Then::KeepAlive;
 use support::crowd::threads;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use jitsiexporter::catalogue::{Kind, ROWS, Row, Source, Unit};
-use jitsiexporter::family::Naming::{self, Legacy, Standard};
+use jitsiexporter::metrics::catalogue::{Kind, ROWS, Row, Source, Unit};
+use jitsiexporter::metrics::family::Naming::{self, Legacy, Standard};
 use support::exposition::{Family, check_scrape, members};
 use support::{fixtures, json_files};
 

@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use jitsiexporter::catalogue::{self, Kind, ROWS, Row, Source, Unit};
-use jitsiexporter::distribution::MAX_BUCKETS;
-use jitsiexporter::family::Naming::{self, Legacy, Standard};
-use jitsiexporter::format::Format::{self, OpenMetrics, Text};
+use jitsiexporter::metrics::catalogue::{self, Kind, ROWS, Row, Source, Unit};
+use jitsiexporter::metrics::distribution::MAX_BUCKETS;
+use jitsiexporter::metrics::family::Naming::{self, Legacy, Standard};
+use jitsiexporter::metrics::format::Format::{self, OpenMetrics, Text};
+use jitsiexporter::metrics::unknown::{MAX_KEY, MAX_KEYS, MAX_UNKNOWN};
 use jitsiexporter::scrape::expose;
-use jitsiexporter::unknown::{MAX_KEY, MAX_KEYS, MAX_UNKNOWN};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use jitsiexporter::family::Naming::{self, Legacy, Standard};
-use jitsiexporter::format::Format::{OpenMetrics, Text};
+use jitsiexporter::metrics::family::Naming::{self, Legacy, Standard};
+use jitsiexporter::metrics::format::Format::{OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 use support::Exposition;
 use support::exposition::check_scrape;

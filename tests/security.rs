@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use jitsiexporter::family::Naming::{Legacy, Standard};
+use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
 use support::exposition::check_scrape;
 use support::{CURRENT, Exporter, FakeBridge, response, run};
 

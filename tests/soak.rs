@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use jitsiexporter::format::Format::OpenMetrics;
+use jitsiexporter::metrics::format::Format::OpenMetrics;
 use support::crowd::{Client, descriptors, expected, memory, scattered, threads, timeless};
 use support::faults::{GOOD, QUICK, SLOW};
 use support::{Exporter, FakeBridge};

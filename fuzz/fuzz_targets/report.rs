@@ -5,7 +5,7 @@
 #[path = "../../tests/support/exposition.rs"]
 mod exposition;
 
-use jitsiexporter::family::Naming;
+use jitsiexporter::metrics::family::Naming;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

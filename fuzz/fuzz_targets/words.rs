@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jitsiexporter::cli::{self, Command};
 use jitsiexporter::exporter::{MAX_SCRAPES, budget};
-use jitsiexporter::format::Format;
+use jitsiexporter::metrics::format::Format;
 use libfuzzer_sys::fuzz_target;
 
 /// Part of every password.

@@ -6,8 +6,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use jitsiexporter::family::Naming;
-use jitsiexporter::format::Format;
+use jitsiexporter::metrics::family::Naming;
+use jitsiexporter::metrics::format::Format;
 use jitsiexporter::scrape::expose;
 
 use super::{Answer, BINARY, CURRENT, Exporter};

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jitsiexporter::catalogue::{self, Kind, ROWS};
 use jitsiexporter::error::ScrapeError;
-use jitsiexporter::family::Naming;
-use jitsiexporter::format::Format;
+use jitsiexporter::metrics::catalogue::{self, Kind, ROWS};
+use jitsiexporter::metrics::family::Naming;
+use jitsiexporter::metrics::format::Format;
+use jitsiexporter::metrics::unknown::{MAX_KEY, MAX_NESTING};
 use jitsiexporter::scrape::expose;
-use jitsiexporter::unknown::{MAX_KEY, MAX_NESTING};
 use serde_json::value::RawValue;
 
 /// An exposition that has been read to its end.

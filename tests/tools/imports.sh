@@ -1,19 +1,34 @@
 #!/bin/sh
-# Each third-party package is used by one module, so that a change of a package touches one place. tokio, the runtime, is also
-# started by main; both edges speak basic authentication, which is base64.
+# Holds the structure of src. Each third-party package is used by one module, so that a change of a package touches one place:
+# src/serve and src/bridge count as one module each, in src/metrics each file is one. tokio, the runtime, is also started by main;
+# both edges speak basic authentication, which is base64. src/serve knows nothing of Jitsi and imports nothing from above it.
 set -eu
 cd "$(dirname "$0")/../.."
 failed=0
 packages=$(awk '/^\[/ { read = /^\[(target\..*\.)?dependencies\]$/ } read && /^[a-z]/ { print $1 }' Cargo.toml)
 for package in $packages; do
     name=$(echo "$package" | tr - _)
-    # src/bridge/url.rs and src/bridge.rs are both the module bridge.
-    modules=$(grep -rlE "(^|[^a-z_:])$name::|^use $name" src | sed -E 's|^src/([a-z_]+).*|\1|' | sort -u | tr '\n' ' ')
+    modules=$(grep -rlE "(^|[^a-z_:])$name::|^use $name" src | sed -E 's|^src/(metrics/)?([a-z_]+).*|\2|' | sort -u | tr '\n' ' ')
     case "$package: $modules" in
-        "tokio: http main web_config ") ;;
-        "base64: bridge web_config ") ;;
+        "tokio: main serve ") ;;
+        "base64: bridge serve ") ;;
         *": "*" "*" ") echo "$package is used by several modules: $modules" >&2; failed=1 ;;
         *": ") echo "$package is not used by any module" >&2; failed=1 ;;
     esac
 done
+
+# What a file says before its tests.
+program() { for file in $(find "$1" -name '*.rs'); do sed "/^#\[cfg(test)\]/,\$d; s|^|$file: |" "$file"; done; }
+if program src/serve | grep -iE 'jitsi|jvb|videobridge|colibri|bridge'; then
+    echo "src/serve is the HTTP side of any exporter: it must not know of the bridge" >&2; failed=1
+fi
+if program src/serve | grep -E 'crate::' | grep -vE 'crate::(serve|log|file)\b'; then
+    echo "src/serve imports from above it" >&2; failed=1
+fi
+if program src/metrics | grep -E 'crate::' | grep -vE 'crate::(metrics|error)\b'; then
+    echo "src/metrics imports from above it" >&2; failed=1
+fi
+if program src/bridge | grep -E 'crate::' | grep -vE 'crate::(bridge|error|file)\b'; then
+    echo "src/bridge imports from above it" >&2; failed=1
+fi
 exit $failed

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{Kind, OWN, ROWS, Source, Unit};
 use jitsiexporter::cli::{self, CliOption};
 use jitsiexporter::error;
+use jitsiexporter::metrics::catalogue::{Kind, OWN, ROWS, Source, Unit};
 
 use super::{File, files_below, has_extension, options, read, root};
 

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use jitsiexporter::catalogue::{ROWS, Source};
 use jitsiexporter::demo;
-use jitsiexporter::family::Naming::{Legacy, Standard};
-use jitsiexporter::format::Format::{OpenMetrics, Text};
+use jitsiexporter::metrics::catalogue::{ROWS, Source};
+use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
+use jitsiexporter::metrics::format::Format::{OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
 
 use super::{File, files_below, has_extension, root};

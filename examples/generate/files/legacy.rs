@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jitsiexporter::catalogue::{Kind, ROWS, Source, Unit, unprefixed};
+use jitsiexporter::metrics::catalogue::{Kind, ROWS, Source, Unit, unprefixed};
 
 use super::File;
 

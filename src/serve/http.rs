@@ -1,9 +1,9 @@
 //! HTTP towards the clients: connections, their limits, and the graceful stop. A [`Handler`] makes the responses.
 //!
-//! Each connection has a thread with a current-thread runtime of its own, on which hyper serves it. A scrape blocks while the
-//! bridge answers, so the handler is simply called on that thread: it delays no other connection, and no scrape is handed to
-//! another thread. Compared with one multi-threaded runtime and `block_in_place`, the static build takes 0.76 of the CPU per
-//! scrape and 0.7 of the memory; the price is five file descriptors for each connection instead of one.
+//! Each connection has a thread with a current-thread runtime of its own, on which hyper serves it. A handler may block, so it is
+//! simply called on that thread: it delays no other connection, and no request is handed to another thread. That costs less CPU and
+//! memory than one multi-threaded runtime with `block_in_place`; the price is five file descriptors for each connection instead of
+//! one.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::file::plain;
 use crate::log;
-use crate::web_config::{Access, Stream, WebConfig};
+use crate::serve::web_config::{Access, Stream, WebConfig};
 
 pub use hyper::StatusCode;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::report::{Number, Value};
+use crate::metrics::report::{Number, Value};
 
 /// The largest number of buckets of a distribution. Those of bridges have up to 22.
 pub const MAX_BUCKETS: usize = 1024;

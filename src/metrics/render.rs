@@ -15,10 +15,10 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::distribution::Distribution;
-use crate::family::{Family, Metric};
-use crate::format::Format;
-use crate::report::Number;
+use crate::metrics::distribution::Distribution;
+use crate::metrics::family::{Family, Metric};
+use crate::metrics::format::Format;
+use crate::metrics::report::Number;
 
 /// Writes the whole exposition.
 ///

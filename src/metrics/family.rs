@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
-use crate::distribution::Distribution;
 use crate::error::ScrapeError;
-use crate::report::{self, Number, Value};
-use crate::unknown::{self, UnknownStatistic};
+use crate::metrics::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
+use crate::metrics::distribution::Distribution;
+use crate::metrics::report::{self, Number, Value};
+use crate::metrics::unknown::{self, UnknownStatistic};
 
 /// How metrics are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

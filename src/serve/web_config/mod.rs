@@ -5,7 +5,7 @@
 //! shows a change. Nothing polls. A change that cannot be used is logged once, and the previous state stays in use.
 
 mod auth;
-mod file;
+mod settings;
 mod tls;
 
 use std::fs;
@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 
 pub use self::auth::Access;
 use self::auth::{Gate, Users, lock};
-use self::file::Settings;
+use self::settings::Settings;
 use self::tls::Pem;
 use crate::log;
 
@@ -141,7 +141,7 @@ impl Contents {
         digest.update(&text);
         let text = String::from_utf8(text).map_err(|_| "is not UTF-8")?;
         // The parent of a plain file name is the empty path, which is where it is looked up.
-        let settings = file::parse(&text, path.parent().unwrap_or(Path::new("")))?;
+        let settings = settings::parse(&text, path.parent().unwrap_or(Path::new("")))?;
         let pem = settings.tls.as_ref().map(|tls| {
             let named = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
             files.extend(named.into_iter().flatten().map(|file| Watched::new(file)));

@@ -23,7 +23,7 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
-use super::file::{ClientAuth, Tls, Version};
+use super::settings::{ClientAuth, Tls, Version};
 
 /// The extended key usages that fit a client: its own, and any.
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");

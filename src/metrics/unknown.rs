@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue;
-use crate::report::{Number, Value};
+use crate::metrics::catalogue;
+use crate::metrics::report::{Number, Value};
 
 /// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge has 52. A key
 /// appears four times in a response, and that of an object again for each of its members: without a limit, the largest report
