@@ -39,11 +39,11 @@ rules: ## test alert and recording rules with promtool
 
 observability: ## run every query of the dashboards and rules on a real Prometheus
 	cargo build
-	python3 tests/tools/observability.py target/debug/jitsiexporter
-	python3 tests/tools/observability_autoscaling.py target/debug/jitsiexporter
+	python3 deploy/prometheus/check/observability.py target/debug/jitsiexporter
+	python3 deploy/kubernetes/autoscaling/check.py target/debug/jitsiexporter
 
 grafana-schema: ## check the dashboards against Grafana's own types; needs npm
-	python3 tests/tools/observability_schema.py
+	python3 deploy/prometheus/check/schema.py
 
 released: ## build a release archive for this machine and unpack it into target/released
 	DIST=target/released deploy/dist.sh $$(uname -m)
@@ -59,7 +59,7 @@ generate: ## update every file that is made from the code: manual page, completi
 	cargo run --example generate
 
 package-tools: ## install the tools for the next targets (on Debian, as root)
-	tests/tools/package_tools.sh dist image deb files
+	deploy/check/tools.sh dist image deb files
 
 dist: ## build static binaries for x86_64 and aarch64 into dist/
 	deploy/dist.sh
@@ -71,17 +71,17 @@ deb: ## build the Debian packages from dist/
 	deploy/deb.sh
 
 sbom: ## write the SBOM of the binaries into dist/; installs cargo-cyclonedx
-	tests/tools/package_tools.sh sbom
+	deploy/check/tools.sh sbom
 	deploy/sbom.sh
 
 check-packages: ## install and start what is in dist/ as users do (as root)
-	tests/tools/package_check.sh
+	deploy/check/all.sh
 
 check-reproducible: ## build again in another folder and compare the bytes
-	tests/tools/package_reproducible.sh
+	deploy/check/reproducible.sh
 
 check-deploy: ## check manual page, completions, unit, Nix, crate, compose and Kubernetes files
-	tests/tools/package_files.sh && tests/tools/package_compose.sh && python3 tests/tools/package_kubernetes.py
+	deploy/check/files.sh && deploy/check/compose.sh && python3 deploy/check/kubernetes.py
 
 crate: ## build the crate as crates.io would
 	cargo publish --dry-run

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-# Where tests/tools/package_tools.sh puts cargo-deb.
+# Where deploy/check/tools.sh puts cargo-deb.
 PATH=$PATH:$PWD/target/tools/bin
 for arch in ${*:-x86_64 aarch64}; do
     case $arch in

@@ -7,7 +7,7 @@
 #
 # Two builds of one commit by one toolchain give the same bytes, wherever the sources, the target directory and Cargo's home are.
 # Needs Rust 1.93 or later by rustup with the musl targets, musl-tools for x86_64, and a cross compiler for each of the others,
-# because one dependency (ring) contains C code. The linker is the one that comes with Rust. tests/tools/package_tools.sh dist
+# because one dependency (ring) contains C code. The linker is the one that comes with Rust. deploy/check/tools.sh dist
 # installs all this on Debian, and package_tools.sh arm32 what armv7l needs.
 # Outside a git repository, set JITSIEXPORTER_COMMIT and SOURCE_DATE_EPOCH.
 set -eu
@@ -39,7 +39,7 @@ for arch in ${*:-x86_64 aarch64}; do
         armv7l) target=armv7-unknown-linux-musleabihf cc=arm-linux-gnueabihf-gcc tools=arm32 ;;
         *) echo "dist: unknown architecture \"$arch\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
     esac
-    command -v $cc >/dev/null || { echo "dist: $cc is missing; tests/tools/package_tools.sh $tools installs it" >&2; exit 1; }
+    command -v $cc >/dev/null || { echo "dist: $cc is missing; deploy/check/tools.sh $tools installs it" >&2; exit 1; }
 
     # Keep the paths of this machine out of the binary, those of Rust code and those of C code.
     flags="--remap-path-prefix=$PWD=/$name"

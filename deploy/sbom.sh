@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the SBOM of the released binaries into dist/, as CycloneDX: the crates that are linked into them, by version and licence.
-# Needs cargo-cyclonedx, which tests/tools/package_tools.sh sbom installs. Two runs on one commit give the same bytes.
+# Needs cargo-cyclonedx, which deploy/check/tools.sh sbom installs. Two runs on one commit give the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 

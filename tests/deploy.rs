@@ -1,7 +1,7 @@
 //! Checks the dashboards, the rules and the documents in `deploy/` against the catalogue: every metric name in them exists, and
 //! every panel and every alert says what it has to say.
 //!
-//! What needs a Prometheus or Grafana's schema is in `tests/tools/observability*`.
+//! What needs a Prometheus or Grafana's schema is in `deploy/prometheus/check`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -16,13 +16,14 @@ them every second for the better part of a minute. Then:
 
 Needs prometheus (Debian package of that name). Takes about a minute, two at most.
 
-    tests/tools/observability.py target/debug/jitsiexporter
+    deploy/prometheus/check/observability.py target/debug/jitsiexporter
 """
 
 import contextlib
 import json
 import math
 import os
+import pathlib
 import re
 import socket
 import sys
@@ -30,6 +31,7 @@ import time
 import urllib.parse
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "tests/tools"))
 
 import expositions_reading as reading
 from programs import FIXTURES, ROOT, Bridge, Failure, exporter, prometheus, script

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
 # Their content is tested in Rust (tests/packaging.rs, tests/generated.rs); here the programs that read them have to accept them.
-. "$(dirname "$0")/package_root.sh"
+. "$(dirname "$0")/root.sh"
 
 # Both programs that show manual pages accept the page without a warning.
 page=deploy/man/jitsiexporter.1
@@ -20,7 +20,7 @@ fish --no-config -c 'source deploy/completions/jitsiexporter.fish; complete -C "
 # An exposure of at most 1.5 of 10.
 systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
 
-for script in deploy/*.sh tests/tools/*.sh; do sh -n "$script"; done
+for script in deploy/*.sh deploy/check/*.sh tests/tools/*.sh; do sh -n "$script"; done
 
 # Nix parses both files. The package is evaluated with stand-ins for its arguments from nixpkgs.
 workdir

@@ -15,7 +15,7 @@ enum becomes the union of its values, because JSON has no enums, and options are
 
 Needs node, npm and the npm registry.
 
-    tests/tools/observability_schema.py [DASHBOARD.json ...]
+    deploy/prometheus/check/schema.py [DASHBOARD.json ...]
 """
 
 import copy
@@ -27,6 +27,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "tests/tools"))
 
 from programs import ROOT, output, script
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Checks the Debian packages in dist/ with lintian, and installs, upgrades, removes and purges the one for this machine in a
 # throw-away root. Needs root.
-#   tests/tools/package_deb.sh                  on a copy of this machine's root (an overlay), which takes a second
-#   tests/tools/package_deb.sh --debootstrap    on a fresh minimal Debian of this machine's release
-. "$(dirname "$0")/package_root.sh"
+#   deploy/check/deb.sh                  on a copy of this machine's root (an overlay), which takes a second
+#   deploy/check/deb.sh --debootstrap    on a fresh minimal Debian of this machine's release
+. "$(dirname "$0")/root.sh"
 
 if [ "${1:-}" != --inside ]; then
     arch=$(dpkg --print-architecture)

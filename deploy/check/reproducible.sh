@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the commit of this repository again, in another folder, with another target directory and another Cargo home, and
 # compares the bytes with those in dist/.
-#   tests/tools/package_reproducible.sh            the archive for x86_64
-#   tests/tools/package_reproducible.sh aarch64    others
+#   deploy/check/reproducible.sh            the archive for x86_64
+#   deploy/check/reproducible.sh aarch64    others
 set -eu
 cd "$(dirname "$0")/../.."
 dist=$PWD/dist

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the container image with the command lines that charts, compose files and guides use for the older exporters.
 
-    tests/tools/package_image.py [dist/jitsiexporter_<version>_image_x86_64.tar]
+    deploy/check/image.py [dist/jitsiexporter_<version>_image_x86_64.tar]
 
 Unpacks the archive that deploy/image.sh made and runs it as an engine does: the root is read-only, the user
 is 10001 without any capability, /etc/hosts is the engine's, the environment is the image's. Each launch line gets a network of
@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests/tools"))
 
 from programs import FIXTURES, ROOT, Bridge, Failure, exporter, script
 

@@ -8,7 +8,7 @@ metrics, which is the same one, and as a gauge.
 
 Needs prometheus (Debian package of that name), which brings promtool.
 
-    tests/tools/observability_autoscaling.py target/debug/jitsiexporter
+    deploy/kubernetes/autoscaling/check.py target/debug/jitsiexporter
 """
 
 import contextlib
@@ -16,12 +16,15 @@ import http.client
 import json
 import math
 import os
+import pathlib
 import re
 import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "tests/tools"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "deploy/prometheus/check"))
 
 from observability import configuration
 from programs import ROOT, Bridge, exporter, prometheus, script

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the tools that build and check the packages, on Debian. Needs root if a Debian package is missing.
-#   tests/tools/package_tools.sh dist image deb files
+#   deploy/check/tools.sh dist image deb files
 # Tools that Debian lacks or has in an old version are installed in target/tools.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -66,12 +66,12 @@ for part in "$@"; do
             debian go golang-go
             venv
             ;;
-        *) echo "package_tools: unknown part \"$part\": use dist, arm32, image, deb, sbom, debootstrap or files" >&2; exit 2 ;;
+        *) echo "tools: unknown part \"$part\": use dist, arm32, image, deb, sbom, debootstrap or files" >&2; exit 2 ;;
     esac
 done
 
 if [ -n "${missing:-}" ]; then
-    echo "package_tools: installing$missing"
+    echo "tools: installing$missing"
     apt-get update -qq
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Lints the Ansible role and runs it in a throw-away copy of this machine's root, with the archive and with the package in dist/.
 # Each is run twice; the second run must not change anything. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
-. "$(dirname "$0")/package_root.sh"
+. "$(dirname "$0")/root.sh"
 
 if [ "${1:-}" != --inside ]; then
     tools=$PWD/target/tools/python-ansible

@@ -2,7 +2,7 @@
 # Reads the compose files as Docker Compose does, with its own library: validates them against the schema of the Compose
 # Specification, merges them over a stand-in for the docker-compose.yml of docker-jitsi-meet and checks the result.
 # Needs Go and its module proxy. Version 1 of the library is the one that Debian 12's Go can build.
-. "$(dirname "$0")/package_root.sh"
+. "$(dirname "$0")/root.sh"
 
 COMPOSE_GO=github.com/compose-spec/compose-go@v1.20.2
 

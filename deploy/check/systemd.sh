@@ -1,7 +1,7 @@
 #!/bin/sh
 # Boots systemd in a throw-away copy of this machine's root, installs the Debian package there and uses the service as people do,
 # in its sandbox and as its own user. Needs root and systemd-nspawn.
-. "$(dirname "$0")/package_root.sh"
+. "$(dirname "$0")/root.sh"
 
 if [ "${1:-}" != --inside ]; then
     package=$(ls dist/jitsiexporter_*_"$(dpkg --print-architecture)".deb)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests/tools"))
 
 from programs import ROOT, TOOLS, Bridge, BridgeHandler, Failure, environment, output, script, use_packages
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs and starts what is in dist/ as users do: the binaries of the archives, the image, the Debian package, the Ansible role.
 # Needs root.
-#   deploy/dist.sh && deploy/image.sh && deploy/deb.sh && tests/tools/package_check.sh
-. "$(dirname "$0")/package_root.sh"
+#   deploy/dist.sh && deploy/image.sh && deploy/deb.sh && deploy/check/all.sh
+. "$(dirname "$0")/root.sh"
 
 workdir
 (cd dist && sha256sum --quiet --check SHA256SUMS)
@@ -25,10 +25,10 @@ for archive in dist/jitsiexporter_*.tar.gz; do
         *) emulator=qemu-$arch-static ;;
     esac
     # shellcheck disable=SC2086
-    quiet python3 tests/tools/package_smoke.py $emulator "$folder/jitsiexporter"
+    quiet python3 deploy/check/smoke.py $emulator "$folder/jitsiexporter"
     echo "smoke: $arch: $(grep -c '^smoke:' "$work/log") checks; $(grep resident "$work/log" | sed 's/^smoke: //' | tr '\n' ';')"
 done
-python3 tests/tools/package_image.py
-tests/tools/package_deb.sh
-tests/tools/package_systemd.sh
-tests/tools/package_ansible.sh
+python3 deploy/check/image.py
+deploy/check/deb.sh
+deploy/check/systemd.sh
+deploy/check/ansible.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs a binary as a user would, from its first log line to its last.
 
-    tests/tools/package_smoke.py target/dist/x86_64-unknown-linux-musl/release/jitsiexporter
-    tests/tools/package_smoke.py qemu-aarch64-static target/dist/aarch64-unknown-linux-musl/release/jitsiexporter
+    deploy/check/smoke.py target/dist/x86_64-unknown-linux-musl/release/jitsiexporter
+    deploy/check/smoke.py qemu-aarch64-static target/dist/aarch64-unknown-linux-musl/release/jitsiexporter
 
 The last argument is the binary; an emulator may stand before it. Needs openssl for the certificates.
 """
@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests/tools"))
 
 from programs import FIXTURES, Bridge, Certificates, Failure, environment, exporter, script
 
