@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc expositions e2e web-config rules observability grafana-schema released bench bench-instructions generate \
+KEYS = fixtures
+
+.PHONY: help run test lint doc expositions e2e web-config rules keys observability grafana-schema released bench bench-instructions generate \
 	package-tools dist image deb sbom check-packages check-reproducible check-deploy crate fuzz coverage mutants chaos soak
 
 help: ## print this list
@@ -31,6 +33,9 @@ e2e: ## let a real Prometheus scrape a fleet of exporters
 web-config: ## check web configurations against node_exporter
 	cargo build
 	python3 tests/tools/web_config.py target/debug/jitsiexporter
+
+keys: ## name the keys of a bridge that have no row: KEYS="captures, or folders with sources of a bridge"
+	python3 tests/tools/keys.py $(KEYS)
 
 rules: ## test alert and recording rules with promtool
 	promtool check config deploy/prometheus/prometheus.yml
