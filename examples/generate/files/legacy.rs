@@ -89,7 +89,7 @@ fn old_names() -> Vec<Old> {
                 ));
             }
             Kind::Gauge | Kind::Boolean | Kind::Counter if !first_of_name => {
-                let note = "Two old names have one current name. Few releases used this one: use the other.";
+                let note = "Two legacy names have one standard name. Few releases used this one: use the other.";
                 names.push(old(name, current, note));
             }
             Kind::Gauge | Kind::Boolean | Kind::Counter => {
@@ -121,11 +121,11 @@ fn table() -> String {
          Generated from the catalogue by `make generate`; do not edit.\n\n\
          The older exporters expose each key of the bridge as `jitsi_<key>`, in the unit in which the bridge sends it. This exporter uses\n\
          base units, and counters end in `_total`. The table has the current name for each old one, and a query for the old value. There\n\
-         are three ways to keep a dashboard that uses the old names:\n\n\
+         are three ways to keep a dashboard that uses the legacy names:\n\n\
          - edit it with this table;\n\
          - load [legacy.yml](legacy.yml) into Prometheus: recording rules for each old name that differs. They have values from the time\n\
          \x20 at which they are loaded, and lag by one evaluation;\n\
-         - start the exporter with `--legacy-names`: it exposes the old names itself. The dashboards and rules in this repository need\n\
+         - start the exporter with `--legacy-names`: it exposes the legacy names itself. The dashboards and rules in this repository need\n\
          \x20 the current names.\n\n\
          `jitsi_fetch_errors` of jitsiexporter (Go) counted failed fetches. The failed scrapes of the last hour, by reason, are\n\
          `count_over_time(jitsi_scrape_error[1h])`.\n\n\
