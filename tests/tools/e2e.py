@@ -6,9 +6,8 @@ front of a bridge that accepts and is silent. The scrape configuration is that o
 interval. One more exporter has a web configuration: TLS, client certificates and a password. One job scrapes it as it should be,
 others have to be refused.
 
-For every exporter `up` is 1; every sample that the report calls for is stored with its value, and no other; type, unit and help
-are those of the catalogue; without a report `jitsi_up` is 0, with the right reason. An independent reading of the report
-(expositions_reading.py) says what it calls for.
+For every exporter `up` is 1; the samples of the report's golden file (fixtures/expected) are stored with their values, and no
+others, with its types, units and help texts; without a report `jitsi_up` is 0, with the right reason.
 
 The server is `prometheus` (Debian package of that name). The variable PROMETHEUS may name a second one that knows
 `scrape_protocols` (2.49 and later): it scrapes once as it likes and once with each format forced.
@@ -32,8 +31,10 @@ import time
 # No __pycache__ among the sources.
 sys.dont_write_bytecode = True
 
-import expositions_reading as reading
-from programs import FIXTURES, PATIENCE, ROOT, Bridge, Certificates, Failure, exporter, output, prometheus, script
+import expositions
+from programs import (
+    FIXTURES, PATIENCE, ROOT, Bridge, Certificates, Failure, exporter, output, prometheus, script, use_packages,
+)
 
 JOB = "jitsi"
 
@@ -78,29 +79,36 @@ def hung_bridge():
 
 @dataclasses.dataclass
 class Target:
-    """An exporter of the fleet: its bridge, its naming, its address, and what it must say."""
+    """An exporter of the fleet: its bridge, its naming, its address, and the reason if the bridge is down."""
 
     bridge: str
     naming: str
     address: str
-    expected: reading.Reading
+    reason: str = ""
 
     def __str__(self):
         return f"{self.bridge}, {self.naming} names"
+
+    def expected(self, form):
+        """The samples and the metadata that must be stored."""
+        if not self.reason:
+            return expositions.golden(self.bridge, self.naming, form)
+        samples, metadata = expositions.golden("2020-10-stats-disabled", self.naming, form)
+        of = lambda reason: expositions.identity("jitsi_scrape_error", {"reason": reason})
+        samples[of(self.reason)] = samples.pop(of("no_statistics"))
+        return samples, metadata
 
 
 def start_fleet(binary, stack):
     reports = {file.stem: file.read_bytes() for file in sorted(FIXTURES.glob("*.json"))}
     bridges = Bridge(lambda path: (200, reports[path.split("/")[1]]))
     dead, hung = stack.enter_context(dead_bridge()), stack.enter_context(hung_bridge())
-    for naming in reading.NAMINGS:
-        rows = [(name, f"{bridges.url}/{name}/colibri/stats", reading.read(body, naming)) for name, body in reports.items()]
-        rows.append(("a dead bridge", dead, reading.Reading("connect")))
-        rows.append(("a hung bridge", hung, reading.Reading("timeout")))
-        for name, url, expected in rows:
+    for naming in expositions.NAMINGS:
+        rows = [(name, f"{bridges.url}/{name}/colibri/stats") for name in reports]
+        for name, url, *reason in [*rows, ("a dead bridge", dead, "connect"), ("a hung bridge", hung, "timeout")]:
             names = ["--legacy-names"] if naming == "legacy" else []
             started = stack.enter_context(exporter(binary, "--url", url, *names))
-            yield Target(name, naming, started.address, expected)
+            yield Target(name, naming, started.address, *reason)
 
 
 class Locked:
@@ -205,12 +213,13 @@ def check(server, fleet, form):
     for one, (target, series) in zip(fleet, found, strict=True):
         if target["health"] != "up":
             yield f"{one}: is {target['health']} to the server: {target['lastError']}"
-        yield from (f"{one}: {problem}" for problem in check_samples(series, target["labels"], one.expected))
-        problems = reading.metadata_differences(metadata[target["labels"]["instance"]], one.expected.families, form)
+        samples, families = one.expected(form)
+        yield from (f"{one}: {problem}" for problem in check_samples(series, target["labels"], samples))
+        problems = expositions.differences(metadata[target["labels"]["instance"]], families)
         yield from (f"{one}: {problem}" for problem in problems)
 
 
-def check_samples(series, target, expected):
+def check_samples(series, target, wanted):
     """What is wrong with the samples that are stored of one target."""
     stored, added = {}, {}
     for each in series:
@@ -219,12 +228,16 @@ def check_samples(series, target, expected):
         if ADDED.fullmatch(name):
             added[name] = value
         else:
-            stored[reading.identity(name, labels)] = value
+            stored[expositions.identity(name, labels)] = value
     if (added.get("up"), added.get("scrape_samples_scraped")) != (1, len(stored)):
         yield f"{len(stored)} samples are stored, but {added}"
+    duration = expositions.identity("jitsi_scrape_duration_seconds", {})
+    if not 0 <= stored.get(duration, -1) < 10:
+        yield f"wrong duration: {stored.get(duration)}"
     # In Prometheus a label without a value is not a label, and every value is a float.
-    wanted = {(name, tuple(label for label in labels if label[1])): float(value) for (name, labels), value in expected.samples.items()}
-    yield from reading.differences(stored, wanted)
+    wanted = {(name, tuple(label for label in labels if label[1])): float(value) for (name, labels), value in wanted.items()}
+    wanted[duration] = stored.get(duration)
+    yield from expositions.differences(stored, wanted)
 
 
 def main():
@@ -247,4 +260,5 @@ def main():
 
 
 if __name__ == "__main__":
+    use_packages(expositions.CLIENT)
     script(main, LIMIT)

@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
-"""Checks responses of the exporter with the tools that read them, and with an independent reading of the bridge's report.
+"""Checks the golden files in fixtures/expected with the tools that read expositions.
 
-For each fixture and for some two hundred odd reports (expositions_odd.py), in both namings and both formats:
-
-  1. `promtool check metrics` accepts text 0.0.4 in standard names. In legacy names, which are not those that
+  1. `promtool check metrics` accepts text 0.0.4 in standard names. In legacy names and with odd keys, which are not those that
      Prometheus recommends, it must read the text. It does not read OpenMetrics (2.42: 'unknown metric type "info"'): that goes
      through Prometheus' own reader of OpenMetrics (`promtool tsdb create-blocks-from openmetrics`, on a copy with a time
      behind each sample, as that command wants).
   2. The official Python client reads it, OpenMetrics with its strict parser.
-  3. Each sample that the report calls for is there with its value, type, unit and help, and no other (expositions_reading.py).
-  4. The two formats have the same help texts.
+  3. The two formats of an exposition have the same samples and help texts.
 
-tests/generated.rs compares the golden files, which are for the same fixtures, with what the program writes.
+tests/generated.rs compares the golden files with what the program writes. What they should say is what a person reviewed, and
+tests/properties.rs checks it for reports that nobody wrote down.
 
 Needs promtool (Debian package prometheus) and, on the first run, the Python package index, from which the client is installed
-into target/. Takes half a minute.
+into target/. Other scripts read golden files with the functions here.
 
-    tests/tools/expositions.py target/debug/jitsiexporter
+    tests/tools/expositions.py
 """
 
 import concurrent.futures
@@ -30,17 +28,13 @@ import tempfile
 # No __pycache__ among the sources.
 sys.dont_write_bytecode = True
 
-import expositions_odd
-import expositions_reading as reading
-from programs import FIXTURES, Bridge, Failure, environment, exporter, script, use_packages
+from programs import FIXTURES, Failure, script, use_packages
 
 CLIENT = "prometheus_client==0.26.0"
-LIMIT = 600
-
-ACCEPT = {
-    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
-    "text": "text/plain; version=0.0.4; charset=utf-8",
-}
+EXPECTED = FIXTURES / "expected"
+NAMINGS = ("standard", "legacy")
+FORMATS = ("openmetrics", "text")
+LIMIT = 300
 
 # The exit code of promtool for a text that it can read and that is not as Prometheus recommends.
 PROMTOOL_LINT = 3
@@ -70,6 +64,13 @@ def check_with_promtool(text, form, strict):
         yield f"Prometheus' reader of OpenMetrics: {said}"
 
 
+def identity(name, labels):
+    """What tells samples apart. An upper bound is a number, however it is written; the commit of the build is left out."""
+    labels = {label: value for label, value in labels.items() if (name, label) != ("jitsi_exporter_build_info", "revision")}
+    pairs = ((label, repr(float(value)) if label == "le" else value) for label, value in labels.items())
+    return name, tuple(sorted(pairs))
+
+
 def parse(text, form):
     """The samples, and type, unit and help of each family by name, as the official client reads them."""
     from prometheus_client.openmetrics import parser as openmetrics
@@ -85,76 +86,58 @@ def parse(text, form):
             name += "" if added else "_total"
         metadata[name] = (metric.type, metric.unit, metric.documentation)
         for sample in metric.samples:
-            samples[reading.identity(sample.name.removesuffix(added), sample.labels)] = sample.value
+            samples[identity(sample.name.removesuffix(added), sample.labels)] = sample.value
     return samples, metadata
 
 
-def check(what, naming, body, texts, strict):
-    """Everything about the response of a bridge, as served in some formats: the problems, and the number of samples."""
-    expected = reading.read(body, naming)
-    problems, helps, count = [], [], 0
+def golden(fixture, naming, form):
+    """The samples and the metadata that are expected of a fixture."""
+    return parse((EXPECTED / f"{fixture}.{naming}.{form}").read_bytes().decode(), form)
+
+
+def differences(found, wanted):
+    """What is missing, wrong or invented, as sentences. Values are compared as text, so that NaN is NaN."""
+    for key in wanted.keys() | found.keys():
+        if str(found.get(key)) != str(wanted.get(key)):
+            yield f"{key} is {found.get(key, 'missing')}, should be {wanted.get(key, 'absent')}"
+
+
+def check(place, texts):
+    """The problems of one exposition, in one format or both, and the number of its samples."""
+    problems, read = [], {}
+    strict = ".standard" in place and not place.startswith("odd/")
     for form, text in texts.items():
-        found = list(check_with_promtool(text, form, strict)) if strict is not None else []
+        found = list(check_with_promtool(text, form, strict))
         try:
-            samples, metadata = parse(text, form)
+            read[form] = samples, _ = parse(text, form)
         except Exception as error:  # The client raises KeyError and AttributeError among others.
             found.append(f"the parser of the Python client: {error!r}")
         else:
-            found += reading.differences(samples, expected.samples)
-            found += reading.metadata_differences(metadata, expected.families, form)
-            helps.append({name: metadata[name][2] for name in metadata})
-            count += len(samples)
             lines = re.findall(r"^[^#].*", text, re.M)
             if len(lines) != len(samples) or not text.startswith("# HELP jitsi_up "):
                 found.append(f"{len(lines)} lines for {len(samples)} samples, or jitsi_up is not the first")
-        problems += [f"{what}, {naming} names, {form}: {problem}" for problem in found]
-    if len(helps) == 2:
-        differing = [name for name in helps[0].keys() & helps[1].keys() if helps[0][name] != helps[1][name]]
-        problems += [f"{what}, {naming} names: the formats differ in HELP of {name}" for name in differing]
-    return problems, count
-
-
-def fetch(exporter, form):
-    kind, text = exporter.get("/metrics", ACCEPT[form].replace(" ", ""))
-    if kind != ACCEPT[form]:
-        raise Failure(f"asked for {ACCEPT[form]}, got {kind}")
-    return text
-
-
-def fixtures():
-    """The reports: name (captured/... for those that a bridge sent) and bytes."""
-    for file in sorted(FIXTURES.glob("**/*.json")):
-        yield str(file.relative_to(FIXTURES).with_suffix("")), file.read_bytes()
-
-
-def served(binary):
-    """What the program serves for each fixture and each odd report, as arguments of `check`."""
-    reports = dict(fixtures())
-    newest = max(name for name in reports if "/" not in name)
-    odd = {f"odd: {name}": body for name, body in expositions_odd.documents(reports[newest])}
-    body = b""
-    bridge = Bridge(lambda _: (200, body))
-    for naming in reading.NAMINGS:
-        command = [binary, "--url", bridge.url, *(["--legacy-names"] if naming == "legacy" else [])]
-        with exporter(*command) as started:
-            for name, body in (reports | odd).items():
-                # Odd keys make odd names, about which promtool may complain. It does not read the same members in another order.
-                strict = naming == "standard" if name in reports else None if expositions_odd.IN_FRONT in name else False
-                yield name, naming, body, {form: fetch(started, form) for form in reading.FORMATS}, strict
-        body = reports[newest]
-        once = subprocess.run([*command, "--once"], capture_output=True, text=True, check=True, env=environment())
-        yield "--once", naming, body, {"text": once.stdout}, naming == "standard"
+        problems += [f"{place}.{form}: {problem}" for problem in found]
+    if len(read) == 2:
+        (one, about_one), (other, about_other) = read.values()
+        found = list(differences(one, other))
+        both = about_one.keys() & about_other.keys()
+        found += [f"HELP of {name}" for name in both if about_one[name][2] != about_other[name][2]]
+        problems += [f"{place}: the formats differ: {problem}" for problem in found]
+    return problems, sum(len(samples) for samples, _ in read.values())
 
 
 def main():
-    problems, documents, samples = [], 0, 0
+    expositions = {}
+    for file in sorted(EXPECTED.glob("**/*.*")):
+        place, _, form = str(file.relative_to(EXPECTED)).rpartition(".")
+        expositions.setdefault(place, {})[form] = file.read_bytes().decode()
+    problems, samples = [], 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for job in [pool.submit(check, *arguments) for arguments in served(os.path.abspath(sys.argv[1]))]:
-            found, count = job.result()
+        for found, count in pool.map(check, expositions, expositions.values()):
             problems += found
-            documents, samples = documents + 1, samples + count
-    print(f"{documents} documents, {samples} samples")
-    return problems
+            samples += count
+    print(f"{sum(map(len, expositions.values()))} files, {samples} samples")
+    return problems if samples else ["no golden files"]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ them every second for the better part of a minute. Then:
   * the tiles and the table of bridges show the state that each bridge is in, an exporter that ended included, and nothing
     of a bridge that is gone;
   * every rule of rules.yml and legacy.yml evaluates without an error, and every recording rule of rules.yml has data;
-  * the names that legacy.yml records have the values of the bridge (expositions_reading.py).
+  * the names that legacy.yml records have the values of the golden files in legacy names (fixtures/expected).
 
 Needs prometheus (Debian package of that name). Takes about a minute, two at most.
 
@@ -20,6 +20,7 @@ Needs prometheus (Debian package of that name). Takes about a minute, two at mos
 """
 
 import contextlib
+import csv
 import json
 import math
 import os
@@ -33,8 +34,8 @@ import urllib.parse
 sys.dont_write_bytecode = True
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "tests/tools"))
 
-import expositions_reading as reading
-from programs import FIXTURES, ROOT, Bridge, Failure, exporter, prometheus, script
+import expositions
+from programs import FIXTURES, ROOT, Bridge, Failure, exporter, prometheus, script, use_packages
 
 DASHBOARDS = ["deploy/grafana/jitsi-videobridge.json", "deploy/grafana/jitsi-fleet.json"]
 RULES = ["deploy/prometheus/rules.yml", "deploy/prometheus/legacy.yml"]
@@ -52,10 +53,14 @@ START = time.monotonic()
 BEGAN = time.time()
 
 
+with (FIXTURES / "catalogue.tsv").open(encoding="utf-8", newline="") as file:
+    ROWS = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 # The kind of each key of either source.
-KINDS = {key: row.kind for row in reading.ROWS for key in row.sources()}
+KINDS = {row[key]: row["kind"].lower() for row in ROWS for key in ("stats_key", "native_key")}
 # Names that no older exporter had: the bridge sends them only in its own metrics.
-NEVER_LEGACY = {f"jitsi_{row.native_key}" for row in reading.ROWS if not row.stats_key}
+NEVER_LEGACY = {f"jitsi_{row['native_key']}" for row in ROWS if not row["stats_key"]}
+# The metrics about the scrape.
+OWN = re.compile("jitsi_(up|scrape_.*|unexposed_values|exporter_build_info)")
 
 
 def moved(key, value, seconds):
@@ -253,15 +258,15 @@ def check_rules(server, now, complain):
     return len(rules)
 
 
-def check_legacy(server, bridge, name, complain):
+def check_legacy(server, name, complain):
     """Compares what legacy.yml records, and what has the same name, with the legacy names of a bridge that does not move."""
-    wanted = reading.read(json.dumps(bridge["report"]).encode(), "legacy").samples
-    own = reading.Reading().samples
-    wanted = {sample: value for sample, value in wanted.items() if sample not in own and sample[0] not in NEVER_LEGACY}
+    fixture = name.removeprefix("frozen-").replace("native-", "native/")
+    wanted, _ = expositions.golden(fixture, "legacy", "text")
+    wanted = {sample: value for sample, value in wanted.items() if not OWN.match(sample[0]) and sample[0] not in NEVER_LEGACY}
     found = {}
     for series in server.query(f'{{instance="{name}"}}'):
         labels = {key: value for key, value in series["metric"].items() if key not in ("job", "instance")}
-        found[reading.identity(labels.pop("__name__"), labels)] = float(series["value"][1])
+        found[expositions.identity(labels.pop("__name__"), labels)] = float(series["value"][1])
     for sample, value in wanted.items():
         if sample not in found:
             complain(f"legacy.yml: {name}: {sample} is missing")
@@ -322,10 +327,11 @@ def main():
         check_states(server, boards[1], boards[0], states, now, complaints.append)
         rules = check_rules(server, now, complaints.append)
         frozen = [name for name in targets if name.startswith("frozen-")]
-        legacy = sum(check_legacy(server, played[name], name, complaints.append) for name in frozen)
+        legacy = sum(check_legacy(server, name, complaints.append) for name in frozen)
     print(f"{asked} queries, {rules} rules, {legacy} legacy values")
     return complaints
 
 
 if __name__ == "__main__":
+    use_packages(expositions.CLIENT)
     script(main, LIMIT)
