@@ -26,7 +26,7 @@
 //!         │    ├── catalogue            the table: one row per statistic
 //!         │    ├── distribution         arrays and buckets
 //!         │    └── unknown              what the catalogue does not list
-//!         └── render ── format        text     = render(families, format)      the two text formats (prometheus-client)
+//!         └── render ── format        text     = render(families, format)      the two text formats (prometheus-client, dtoa, itoa)
 //! ```
 //!
 //! | to add | touch |

@@ -39,24 +39,24 @@ pub fn expose(
     // The body is dropped before the text is written: both of a hostile report together are more memory than a sidecar has.
     let families = body.and_then(|body| family::read(body.as_ref(), names)).and_then(of_a_bridge);
     let duration = Number::Float(elapsed().as_secs_f64());
-    let (Families { list: mut families, unexposed, .. }, error) = match families {
+    let (mut families, error) = match families {
         Ok(families) => (families, None),
         Err(error) => (Families::default(), Some(error)),
     };
 
+    let number = |descriptor, number| Family { descriptor, metric: Metric::Number(number) };
     let revision = option_env!("JITSIEXPORTER_REVISION").map(|revision| ("revision", revision.to_owned()));
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())].into_iter().chain(revision).collect();
     let of_scrape = [
-        Some(Family::new(&UP, Metric::Gauge(Number::Unsigned(error.is_none().into())))),
-        error.as_ref().map(|error| Family::new(&SCRAPE_ERROR, Metric::State(labels(error)))),
-        Some(Family::new(&SCRAPE_DURATION, Metric::Gauge(duration))),
-        Some(Family::new(&UNEXPOSED_VALUES, Metric::Gauge(Number::Unsigned(unexposed)))),
-        Some(Family::new(&BUILD_INFO, Metric::Info(version))),
+        Some(number(&UP, Number::Unsigned(error.is_none().into()))),
+        error.as_ref().map(|error| Family { descriptor: &SCRAPE_ERROR, metric: Metric::Labels(labels(error)) }),
+        Some(number(&SCRAPE_DURATION, duration)),
+        Some(number(&UNEXPOSED_VALUES, Number::Unsigned(families.unexposed))),
+        Some(Family { descriptor: &BUILD_INFO, metric: Metric::Labels(version) }),
     ];
-    families.splice(0..0, of_scrape.into_iter().flatten());
+    families.list.splice(0..0, of_scrape.into_iter().flatten());
 
-    // Writing to memory cannot fail. If it did, an empty response would be better than half of one.
-    Scrape { text: render(families, format).unwrap_or_default(), error }
+    Scrape { text: render(&families.list, &families.unknown, format), error }
 }
 
 fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use jitsiexporter::metrics::catalogue::{Kind, OWN, ROWS, Row};
+use jitsiexporter::metrics::catalogue::{OWN, ROWS, Row};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -62,15 +62,10 @@ fn field<'a>(node: &'a Yaml, key: &str) -> Option<&'a str> {
 
 /// The names of all samples that the exporter can expose.
 fn exposed() -> BTreeSet<String> {
-    let suffixes = |row: &Row| -> &[&str] {
-        match row.kind {
-            Kind::Sizes => &["_bucket", "_gcount", "_gsum"],
-            Kind::Histogram => &["_bucket", "_count", "_sum"],
-            _ => &[""],
-        }
+    let samples = |row: &'static Row| {
+        row.kind.sample_suffixes().iter().map(|suffix| format!("{}{suffix}", row.standard.family_name()))
     };
-    let rows =
-        ROWS.iter().flat_map(|row| suffixes(row).iter().map(move |suffix| format!("{}{suffix}", row.standard.name)));
+    let rows = ROWS.iter().flat_map(samples);
     rows.chain(OWN.iter().map(|own| own.name.to_owned())).collect()
 }
 

@@ -48,7 +48,8 @@ fn links_lead_to_existing_files_and_headings() {
         // The targets of [text](target) and ![text](target).
         let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
         // The releases of the repository are a page beside its files.
-        let elsewhere = |link: &&str| link.contains("://") || link.starts_with("mailto:") || link.contains("../../releases");
+        let elsewhere =
+            |link: &&str| link.contains("://") || link.starts_with("mailto:") || link.contains("../../releases");
         for link in links.filter(|link| !elsewhere(link)) {
             checked += 1;
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));

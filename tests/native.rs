@@ -143,7 +143,7 @@ fn kinds_and_units_agree_with_the_text_of_the_bridge() {
             for (row, source) in rows_of(&key) {
                 let kind = match row.kind {
                     Kind::Counter if !GAUGES_THAT_GROW.contains(&source.key) => "counter",
-                    Kind::Sizes | Kind::Histogram => "histogram",
+                    Kind::GaugeHistogram | Kind::Histogram => "histogram",
                     _ => "gauge",
                 };
                 assert_eq!(witness.kind, kind, "{key}");

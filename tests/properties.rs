@@ -134,7 +134,7 @@ fn example(kind: Kind) -> &'static str {
         Kind::Boolean => "true",
         Kind::Timestamp => "\"2026-08-20 07:30:10.030\"",
         Kind::Info => "\"x\"",
-        Kind::Sizes => "[1, 0, 2]",
+        Kind::GaugeHistogram => "[1, 0, 2]",
         Kind::Histogram => "{\"total_value\": 1, \"buckets\": {\"<= 7\": 1, \"> 7\": 2}}",
     }
 }
@@ -181,8 +181,7 @@ fn allowed(body: &str, names: Naming) -> BTreeSet<(String, &'static str)> {
             (Kind::Counter, _) if name.ends_with("_total") => ("_total", "counter"),
             // OpenMetrics allows no counter whose name does not end so.
             (Kind::Counter, _) => ("", "unknown"),
-            (Kind::Info, _) => ("_info", "info"),
-            (Kind::Sizes, Standard) => ("", "gaugehistogram"),
+            (Kind::GaugeHistogram, Standard) => ("", "gaugehistogram"),
             (Kind::Histogram, _) => ("", "histogram"),
             _ => ("", "gauge"),
         };
@@ -368,7 +367,7 @@ fn good() -> impl Strategy<Value = (&'static Row, Source, Good)> {
         3 => of(Kind::Gauge),
         3 => of(Kind::Counter),
         1 => of(Kind::Boolean),
-        1 => of(Kind::Sizes),
+        1 => of(Kind::GaugeHistogram),
         1 => of(Kind::Histogram),
         1 => of(Kind::Timestamp),
     ];
@@ -382,7 +381,7 @@ fn good() -> impl Strategy<Value = (&'static Row, Source, Good)> {
                     Good { written: written.to_owned(), standard, legacy }
                 })
                 .boxed(),
-            Kind::Sizes => good_sizes(row),
+            Kind::GaugeHistogram => good_sizes(row),
             Kind::Histogram => good_histogram(row),
             Kind::Timestamp => good_time(row),
             Kind::Info => unreachable!("filtered out"),
@@ -656,6 +655,9 @@ fn reader_rejects_invalid_expositions() {
     let gauge = "# HELP x A.\n# TYPE x gauge\nx 1\n";
     let histogram = "# HELP y A.\n# TYPE y histogram\n\
         y_bucket{le=\"1.0\"} 1\ny_bucket{le=\"+Inf\"} 2\ny_count 2\ny_sum 1.0\n";
+    // Those of a gauge histogram, as a family of its own.
+    let buckets =
+        histogram.replace(" y ", " y_bucket ").replace("histogram", "untyped").replace("y_count 2\ny_sum 1.0\n", "");
     let faults = [
         // Lines and values.
         (gauge, "x 1", "x  1"),
@@ -697,13 +699,13 @@ fn reader_rejects_invalid_expositions() {
         (gauge, "x 1", "x 1\n# TYPE x gauge"),
         (gauge, "gauge", "gorge"),
         (gauge, "gauge\n", "gauge\n# UNIT x seconds\n"),
-        // Counters, in either format, and info.
+        // Counters, in either format, and labels.
         (gauge, "gauge\nx 1", "counter\nx_total -1"),
         (gauge, "gauge\nx 1", "counter\nx_total NaN"),
         (gauge, "gauge\nx 1", "counter\nx -1"),
         (gauge, "gauge\nx 1", "counter\nx NaN"),
         (gauge, "gauge\nx 1\n", "counter\nx_total 1\n# HELP x_total A.\n# TYPE x_total gauge\nx_total{b=\"\"} 1\n"),
-        (gauge, "gauge\nx 1", "info\nx_info 2"),
+        (gauge, "A.\n# TYPE x gauge\nx 1", "A.\n# TYPE x_info gauge\nx_info 2"),
         // Distributions.
         (histogram, "le=\"+Inf\"", "le=\"2.0\""),
         (histogram, "le=\"1.0\"", "le=\"1\""),
@@ -711,6 +713,7 @@ fn reader_rejects_invalid_expositions() {
         (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 3"),
         (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 0.5"),
         (histogram, "le=\"1.0\"} 1", "le=\"1.0\"} 1\ny_bucket{le=\"1.00\"} 1"),
+        (histogram, "y_bucket{le=\"+Inf\"} 2\ny_count 2", "y_count 2\ny_bucket{le=\"+Inf\"} 2"),
         (histogram, "y_count 2", "y_count 3"),
         (histogram, "y_count 2\n", ""),
         (histogram, "y_sum 1.0\n", ""),
@@ -735,14 +738,17 @@ fn reader_rejects_invalid_expositions() {
         (true, false, gauge.replace("gauge", "unknown")),
         (false, true, gauge.replace("gauge", "counter")),
         (true, false, gauge.replace("gauge\nx", "counter\nx_total")),
-        (true, false, gauge.replace("gauge\nx", "info\nx_info")),
+        (false, false, gauge.replace("gauge\nx", "info\nx_info")),
+        (true, true, gauge.replace('x', "x_info")),
         (true, false, gauge.replace('x', "x_seconds").replace("gauge\n", "gauge\n# UNIT x_seconds seconds\n")),
         (
             true,
             false,
             histogram.replace("histogram", "gaugehistogram").replace("y_", "y_g").replace("gbucket", "bucket"),
         ),
-        (false, true, histogram.replace("y_count 2\ny_sum 1.0\n", "")),
+        (false, false, histogram.replace("y_count 2\ny_sum 1.0\n", "")),
+        (false, true, buckets.clone()),
+        (false, false, buckets.replace("y_bucket{le=\"1.0\"} 1", "y_bucket{le=\"1.0\"} 3")),
         (true, false, gauge.replace("x 1", "x inf")),
         (true, true, gauge.replace("x 1", "x -Inf")),
     ] {

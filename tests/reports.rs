@@ -47,7 +47,7 @@ fn parses_numbers_in_strings() {
         ("\"1.2345678E7\"", "12345678.0"),
         ("\"1.4E-4\"", "0.00014"),
         ("\"NaN\"", "NaN"),
-        ("\"-Infinity\"", "-inf"),
+        ("\"-Infinity\"", "-Inf"),
         ("\"\\u0031\"", "1"),
         ("\"nan\"", ""),
         ("\"1,2,3\"", ""),
@@ -123,7 +123,7 @@ fn parses_the_histogram_of_2021() {
         "jitsi_tossed_packets_energy_bucket{le=\"7.0\"} 3",
         "jitsi_tossed_packets_energy_bucket{le=\"+Inf\"} 7",
         "jitsi_tossed_packets_energy_count 7",
-        "jitsi_tossed_packets_energy_sum 33000.0",
+        "jitsi_tossed_packets_energy_sum 33000",
     ];
     assert_exposed(Standard, &[(&format!("\"tossedPacketsEnergy\": {good}"), &samples)]);
     for (buckets, sum) in [
@@ -240,7 +240,7 @@ fn unknown_statistics_do_not_replace_known_ones() {
             &[
                 // The statistics of the exporter itself, of which `check_scrape` knows the values.
                 (r#""up": 7"#, &["unexposed 1"]),
-                (r#""exporter_build_info": 7, "exporter_build": 7"#, &["unexposed 2"]),
+                (r#""exporter_build_info": 7, "exporter_build": 7"#, &["jitsi_exporter_build 7", "unexposed 1"]),
                 (r#""scrape_error": 7"#, &["unexposed 1"]),
                 // Of the unknown, the first in the order of the keys.
                 (r#""a-b": 7, "a b": 1, "a_b": 7"#, &["jitsi_a_b 1", "unexposed 2"]),
@@ -256,7 +256,7 @@ fn unknown_statistics_do_not_replace_known_ones() {
         &[
             (ice, &["jitsi_ice_failed_total 1", "unexposed 2"]),
             (sizes, &[sample, "jitsi_conference_sizes_gcount 1", "jitsi_conference_sizes_gsum 0", "unexposed 1"]),
-            (r#""bridge": 7, "version": "x""#, &["jitsi_bridge_info{version=\"x\"} 1", "unexposed 1"]),
+            (r#""bridge_info": 7, "version": "x""#, &["jitsi_bridge_info{version=\"x\"} 1", "unexposed 1"]),
         ],
     );
     let sample = "jitsi_conference_sizes{conference_size=\"0\"} 1";

@@ -12,6 +12,8 @@
 
 use std::sync::LazyLock;
 
+use crate::metrics::format::PerFormat;
+
 /// What a statistic is, which decides how it is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -23,110 +25,172 @@ pub enum Kind {
     Boolean,
     /// A wall-clock time as text, exposed as a gauge in Unix time.
     Timestamp,
-    /// A string, exposed as a label of an info metric that all rows of one name share.
+    /// A string, exposed as a label of a gauge of 1 that all rows of one name share. The type `info` of OpenMetrics is avoided:
+    /// some readers of it rename or drop such a metric, as docs/scrapers.md says.
     Info,
     /// A distribution of what exists now, exposed as a gauge histogram.
-    Sizes,
+    GaugeHistogram,
     /// A distribution that accumulates since the bridge started, exposed as a histogram.
     Histogram,
 }
 
-/// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and named in the
-/// help text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+impl Kind {
+    /// The type, as people call it.
+    #[must_use]
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Gauge | Self::Boolean | Self::Timestamp | Self::Info => "gauge",
+            Self::Counter => "counter",
+            Self::GaugeHistogram => "gauge histogram",
+            Self::Histogram => "histogram",
+        }
+    }
+
+    /// The kind in legacy names, where a distribution of what exists now is a gauge for each size.
+    const fn in_legacy_names(self) -> Self {
+        match self {
+            Self::GaugeHistogram => Self::Gauge,
+            kind => kind,
+        }
+    }
+
+    /// The end of a name that OpenMetrics counts to the sample and not to the family.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            _ => "",
+        }
+    }
+
+    /// Whether its values are distributions.
+    #[must_use]
+    pub const fn is_distribution(self) -> bool {
+        matches!(self, Self::GaugeHistogram | Self::Histogram)
+    }
+
+    /// What the names of samples have after the name of the family.
+    #[must_use]
+    pub const fn sample_suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Gauge | Self::Boolean | Self::Timestamp | Self::Info => &[""],
+            Self::Counter => &["_total"],
+            Self::GaugeHistogram => &["_bucket", "_gcount", "_gsum"],
+            Self::Histogram => &["_bucket", "_sum", "_count"],
+        }
+    }
+
+    /// What the names have that belong to the family in either format, whether or not there is such a sample.
+    #[must_use]
+    pub const fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Gauge | Self::Boolean | Self::Timestamp | Self::Info => &[""],
+            Self::Counter => &["", "_total", "_created"],
+            Self::GaugeHistogram => &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"],
+            Self::Histogram => &["", "_bucket", "_sum", "_count", "_created"],
+        }
+    }
+}
+
+/// Defines [`Unit`] and `in_help!`, the word of a unit in a help text: a unit is one line here.
+macro_rules! units {
+    ($($(#[$doc:meta])* $unit:ident = $times:literal / $over:literal of $base:expr, $word:literal;)*) => {
+        /// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and named in the
+        /// help text.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Unit {
+            $($(#[$doc])* $unit,)*
+        }
+
+        impl Unit {
+            /// The base unit in which the value is exposed: the suffix of the name, and the content of `# UNIT`.
+            #[must_use]
+            pub const fn base(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$unit => $base,)*
+                }
+            }
+
+            /// How many base units one of these is, as a fraction: numerator and denominator.
+            #[must_use]
+            pub const fn ratio(self) -> (u32, u32) {
+                match self {
+                    $(Self::$unit => ($times, $over),)*
+                }
+            }
+
+            /// What the help text says after the key: a comma and the unit, if the value is converted.
+            #[must_use]
+            pub const fn in_help(self) -> &'static str {
+                match self {
+                    $(Self::$unit => $word,)*
+                }
+            }
+        }
+
+        /// [`Unit::in_help`] as a literal.
+        macro_rules! in_help {
+            $(($unit) => { $word };)*
+        }
+    };
+}
+
+units! {
     /// A count, a ratio, or anything else without a unit.
-    Plain,
+    Plain = 1 / 1 of None, "";
     /// Seconds.
-    Seconds,
-    /// Milliseconds, exposed in seconds.
-    Milliseconds,
+    Seconds = 1 / 1 of Some("seconds"), "";
+    /// Milliseconds.
+    Milliseconds = 1 / 1000 of Some("seconds"), ", milliseconds";
     /// `yyyy-MM-dd HH:mm:ss.SSS` in UTC, exposed in seconds since 1970.
-    DateTime,
+    DateTime = 1 / 1 of Some("seconds"), ", yyyy-MM-dd HH:mm:ss.SSS";
     /// Bytes.
-    Bytes,
-    /// Megabytes of 10^6 bytes, exposed in bytes.
-    Megabytes,
-    /// Kilobits (1000 bits) per second, exposed in bytes per second.
-    KilobitsPerSecond,
-    /// Bits per second, exposed in bytes per second. (Releases before 2.1-158 sent the two octo rates in kilobits.)
-    BitsPerSecond,
+    Bytes = 1 / 1 of Some("bytes"), "";
+    /// Megabytes of 10^6 bytes.
+    Megabytes = 1_000_000 / 1 of Some("bytes"), ", megabytes";
+    /// Kilobits (1000 bits) per second.
+    KilobitsPerSecond = 125 / 1 of Some("bytes_per_second"), ", kilobits per second";
+    /// Bits per second. (Releases before 2.1-158 sent the two octo rates in kilobits.)
+    BitsPerSecond = 1 / 8 of Some("bytes_per_second"), ", bits per second";
     /// Packets per second.
-    PacketsPerSecond,
+    PacketsPerSecond = 1 / 1 of Some("packets_per_second"), "";
 }
 
-impl Unit {
-    /// The base unit in which the value is exposed: the suffix of the name, and the content of `# UNIT`.
-    #[must_use]
-    pub const fn base(self) -> Option<&'static str> {
-        match self {
-            Unit::Plain => None,
-            Unit::Seconds | Unit::Milliseconds | Unit::DateTime => Some("seconds"),
-            Unit::Bytes | Unit::Megabytes => Some("bytes"),
-            Unit::KilobitsPerSecond | Unit::BitsPerSecond => Some("bytes_per_second"),
-            Unit::PacketsPerSecond => Some("packets_per_second"),
-        }
-    }
-
-    /// How many base units one of these is, as a fraction: numerator and denominator.
-    #[must_use]
-    pub const fn ratio(self) -> (u32, u32) {
-        match self {
-            Unit::Milliseconds => (1, 1000),
-            Unit::Megabytes => (1_000_000, 1),
-            Unit::KilobitsPerSecond => (125, 1),
-            Unit::BitsPerSecond => (1, 8),
-            Unit::Plain | Unit::Seconds | Unit::DateTime | Unit::Bytes | Unit::PacketsPerSecond => (1, 1),
-        }
-    }
-}
-
-/// The name, unit and help text of a metric family.
+/// What is exposed under one name: name, kind, unit and help text.
 #[derive(Debug)]
 pub struct Descriptor {
-    /// The name of the sample as Prometheus stores it, suffixes included.
+    /// The name of the sample as Prometheus stores it, [`Kind::suffix`] included. Samples of distributions have more suffixes.
     pub name: &'static str,
-    /// The name without the suffix of the kind (`_total`, `_info`) and without the unit, both of which the OpenMetrics encoder
-    /// appends. Computed at compile time, because looking for suffixes took 5% of a scrape.
-    pub stem: &'static str,
-    /// The unit, which is a suffix of the name.
+    /// What it is.
+    pub kind: Kind,
+    /// The base unit, which ends the name of the family.
     pub unit: Option<&'static str>,
     /// One sentence that needs no escaping.
     pub help: &'static str,
+    /// The text that is the same in each scrape, in pieces; `render` makes it.
+    pub text: &'static PerFormat<Vec<String>>,
 }
 
 impl Descriptor {
-    const fn new(name: &'static str, suffix: &str, unit: Option<&'static str>, help: &'static str) -> Self {
-        let unit_length = match unit {
-            Some(unit) => "_".len() + unit.len(),
-            None => 0,
-        };
-        let (stem, _) = name.split_at(name.len() - suffix.len() - unit_length);
-        Self { name, stem, unit, help }
+    /// The name of the family in OpenMetrics: without [`Kind::suffix`], which legacy names can lack.
+    #[must_use]
+    pub fn family_name(&self) -> &'static str {
+        self.name.strip_suffix(self.kind.suffix()).unwrap_or(self.name)
     }
 
-    /// In legacy names: no unit, and a suffix only where the bridge's own key has it.
-    const fn legacy(name: &'static str, suffix: &str, help: &'static str) -> Self {
-        let suffix = if ends_with(name, suffix) { suffix } else { "" };
-        Self::new(name, suffix, None, help)
+    /// Whether it is a counter by name, too: OpenMetrics requires the suffix.
+    #[must_use]
+    pub fn has_suffix(&self) -> bool {
+        self.name.ends_with(self.kind.suffix())
     }
 }
 
-/// `str::ends_with`, which is not yet `const`.
-const fn ends_with(text: &str, suffix: &str) -> bool {
-    let (text, suffix) = (text.as_bytes(), suffix.as_bytes());
-    if suffix.len() > text.len() {
-        return false;
-    }
-    let (_, end) = text.split_at(text.len() - suffix.len());
-    let mut place = 0;
-    while place < suffix.len() {
-        if end[place] != suffix[place] {
-            return false;
-        }
-        place += 1;
-    }
-    true
+/// A descriptor. A macro, because each has a static of its own for the text.
+macro_rules! descriptor {
+    ($name:expr, $kind:expr, $unit:expr, $help:expr) => {{
+        static TEXT: PerFormat<Vec<String>> = PerFormat::new();
+        Descriptor { name: $name, kind: $kind, unit: $unit, help: $help, text: &TEXT }
+    }};
 }
 
 /// Where a statistic comes from.
@@ -181,11 +245,12 @@ macro_rules! row {
             stats: row!(@source $stats, Plain),
             native: row!(@native $stats, $native, Plain),
             kind: Kind::Info,
-            standard: Descriptor::new($name, "_info", None, BRIDGE_INFO_HELP),
-            legacy: Descriptor::legacy(
+            standard: descriptor!($name, Kind::Info, None, BRIDGE_INFO_HELP),
+            legacy: descriptor!(
                 concat!("jitsi_", row!(@primary $stats, $native), "_info"),
-                "_info",
-                concat!($help, " (", row!(@keys $stats, $native, Plain), ")."),
+                Kind::Info,
+                None,
+                concat!($help, " (", row!(@keys $stats, $native, Plain), ").")
             ),
         }
     };
@@ -203,8 +268,13 @@ macro_rules! row {
             stats: row!(@source $stats, $unit),
             native: row!(@native $stats, $native, $other),
             kind: Kind::$kind,
-            standard: Descriptor::new($name, row!(@suffix $kind), Unit::$unit.base(), $help),
-            legacy: Descriptor::legacy(concat!("jitsi_", row!(@primary $stats, $native)), row!(@suffix $kind), $help),
+            standard: descriptor!($name, Kind::$kind, Unit::$unit.base(), $help),
+            legacy: descriptor!(
+                concat!("jitsi_", row!(@primary $stats, $native)),
+                Kind::$kind.in_legacy_names(),
+                None,
+                $help
+            ),
         }
     };
     (@source none, $unit:ident) => { None };
@@ -213,17 +283,9 @@ macro_rules! row {
     (@native $stats:tt, $native:tt, $unit:ident) => { row!(@source $native, $unit) };
     (@primary none, $native:literal) => { $native };
     (@primary $stats:literal, $native:tt) => { $stats };
-    (@keys none, $native:literal, $unit:ident) => { concat!($native, row!(@converted $unit)) };
-    (@keys $stats:literal, $native:literal, $unit:ident) => { concat!($stats, " or ", $native, row!(@converted $unit)) };
-    (@keys $stats:literal, $native:tt, $unit:ident) => { concat!($stats, row!(@converted $unit)) };
-    (@suffix Counter) => { "_total" };
-    (@suffix $kind:ident) => { "" };
-    (@converted Milliseconds) => { ", milliseconds" };
-    (@converted DateTime) => { ", yyyy-MM-dd HH:mm:ss.SSS" };
-    (@converted Megabytes) => { ", megabytes" };
-    (@converted KilobitsPerSecond) => { ", kilobits per second" };
-    (@converted BitsPerSecond) => { ", bits per second" };
-    (@converted $base:ident) => { "" };
+    (@keys none, $native:literal, $unit:ident) => { concat!($native, in_help!($unit)) };
+    (@keys $stats:literal, $native:literal, $unit:ident) => { concat!($stats, " or ", $native, in_help!($unit)) };
+    (@keys $stats:literal, $native:tt, $unit:ident) => { concat!($stats, in_help!($unit)) };
 }
 
 /// Every statistic, in the order of exposition. Rows that share a name are neighbours: the labels of an info metric, or two keys of
@@ -260,9 +322,9 @@ pub static ROWS: &[Row] = &[
     row!("inactive_conferences",                       "conferences_inactive",                                 "jitsi_inactive_conferences",                                 Gauge,     Plain,            "Number of conferences in which no endpoint sends audio or video, peer-to-peer ones included"),
     row!("p2p_conferences",                            "conferences_p2p",                                      "jitsi_p2p_conferences",                                      Gauge,     Plain,            "Number of inactive conferences with two endpoints, which presumably talk to each other directly"),
     row!("octo_conferences",                           "conferences_with_relay",                               "jitsi_octo_conferences",                                     Gauge,     Plain,            "Number of conferences that span several bridges"),
-    row!("conference_sizes",                           "conferences_by_size",                                  "jitsi_conference_sizes",                                     Sizes,     Plain,            "Distribution of the conferences by number of endpoints, local and relayed"),
-    row!("conferences_by_audio_senders",               "conferences_by_audio_sender",                          "jitsi_conferences_by_audio_senders",                         Sizes,     Plain,            "Distribution of the conferences by number of local endpoints that send audio"),
-    row!("conferences_by_video_senders",               "conferences_by_video_sender",                          "jitsi_conferences_by_video_senders",                         Sizes,     Plain,            "Distribution of the conferences by number of local endpoints that send video"),
+    row!("conference_sizes",                           "conferences_by_size",                                  "jitsi_conference_sizes",                                     GaugeHistogram, Plain,       "Distribution of the conferences by number of endpoints, local and relayed"),
+    row!("conferences_by_audio_senders",               "conferences_by_audio_sender",                          "jitsi_conferences_by_audio_senders",                         GaugeHistogram, Plain,       "Distribution of the conferences by number of local endpoints that send audio"),
+    row!("conferences_by_video_senders",               "conferences_by_video_sender",                          "jitsi_conferences_by_video_senders",                         GaugeHistogram, Plain,       "Distribution of the conferences by number of local endpoints that send video"),
     row!("total_conferences_created",                  "conferences_created_total",                            "jitsi_conferences_created_total",                            Counter,   Plain,            "Total number of conferences created"),
     row!("total_conferences_completed",                "conferences_completed_total",                          "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended"),
     row!("total_conferences",                          none,                                                   "jitsi_conferences_completed_total",                          Counter,   Plain,            "Total number of conferences that have ended, under the key of builds 773 to 780"),
@@ -402,27 +464,27 @@ pub static ROWS: &[Row] = &[
 pub const BRIDGE_INFO_HELP: &str = "Information about the bridge (version, release, region, relay_id).";
 
 /// Whether the bridge answered with statistics. The first metric of every response.
-pub static UP: Descriptor = Descriptor::new("jitsi_up", "", None, "Whether the bridge answered with statistics.");
+pub static UP: Descriptor = descriptor!("jitsi_up", Kind::Gauge, None, "Whether the bridge answered with statistics.");
 
 /// Why it did not. Present only while `jitsi_up` is 0.
 pub static SCRAPE_ERROR: Descriptor =
-    Descriptor::new("jitsi_scrape_error", "", None, "Why the scrape of the bridge failed.");
+    descriptor!("jitsi_scrape_error", Kind::Info, None, "Why the scrape of the bridge failed.");
 
 /// The duration of fetching and reading the report.
-pub static SCRAPE_DURATION: Descriptor = Descriptor::new(
+pub static SCRAPE_DURATION: Descriptor = descriptor!(
     "jitsi_scrape_duration_seconds",
-    "",
+    Kind::Gauge,
     Some("seconds"),
-    "Time that fetching and reading the report of the bridge took.",
+    "Time taken to fetch and read the bridge's report."
 );
 
 /// The number of values in the report that have no metric.
 pub static UNEXPOSED_VALUES: Descriptor =
-    Descriptor::new("jitsi_unexposed_values", "", None, "Number of values in the report that have no metric.");
+    descriptor!("jitsi_unexposed_values", Kind::Gauge, None, "Number of values in the report that have no metric.");
 
 /// The exporter.
 pub static BUILD_INFO: Descriptor =
-    Descriptor::new("jitsi_exporter_build_info", "_info", None, "Information about the exporter.");
+    descriptor!("jitsi_exporter_build_info", Kind::Info, None, "Information about the exporter.");
 
 /// The metrics about the scrape, in the order in which they are exposed. Their names are the same in both namings.
 pub static OWN: &[&Descriptor] = &[&UP, &SCRAPE_ERROR, &SCRAPE_DURATION, &UNEXPOSED_VALUES, &BUILD_INFO];
@@ -436,7 +498,14 @@ const UNPREFIXED: &str = "total_ice_";
 pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
     static DESCRIPTORS: LazyLock<Vec<Descriptor>> = LazyLock::new(|| {
         let rows = ROWS.iter().filter(|row| row.primary().key.starts_with(UNPREFIXED));
-        rows.map(|row| Descriptor::new(row.primary().key, "", None, row.legacy.help)).collect()
+        let second = |row: &Row| Descriptor {
+            name: row.primary().key,
+            kind: row.kind,
+            unit: None,
+            help: row.legacy.help,
+            text: Box::leak(Box::new(PerFormat::new())),
+        };
+        rows.map(second).collect()
     });
     let key = row.primary().key;
     DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
@@ -449,14 +518,15 @@ pub struct Keys {
     by_place: [Vec<(&'static str, usize)>; Keys::PLACES],
     /// The sources of each row, in order of preference, with the numbers of their keys.
     by_row: Vec<Vec<(Source, usize)>>,
-    count: usize,
+    /// The keys, each with the first row that it feeds.
+    list: Vec<(&'static str, &'static Row)>,
 }
 
 /// The keys of [`ROWS`].
 pub static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let mut keys = Keys { by_place: [const { Vec::new() }; Keys::PLACES], by_row: Vec::new(), count: 0 };
+    let mut keys = Keys { by_place: [const { Vec::new() }; Keys::PLACES], by_row: Vec::new(), list: Vec::new() };
     for row in ROWS {
-        let sources = row.sources().map(|source| (source, keys.add(source.key))).collect();
+        let sources = row.sources().map(|source| (source, keys.add(source.key, row))).collect();
         keys.by_row.push(sources);
     }
     keys
@@ -466,7 +536,7 @@ impl Keys {
     /// A power of two, twice the number of keys or more.
     const PLACES: usize = 512;
 
-    /// A hash of a key. The standard library's, which withstands attackers, took a tenth of a scrape.
+    /// A hash of a key, simpler than the standard library's, which withstands attackers.
     fn place(key: &str) -> usize {
         let byte = |place: usize| usize::from(key.as_bytes().get(place).copied().unwrap_or_default());
         let length = key.len();
@@ -474,24 +544,30 @@ impl Keys {
     }
 
     /// The number of a key, a new one if it has none yet. A key can feed several rows.
-    fn add(&mut self, key: &'static str) -> usize {
+    fn add(&mut self, key: &'static str, row: &'static Row) -> usize {
         self.number(key).unwrap_or_else(|| {
-            self.by_place[Self::place(key)].push((key, self.count));
-            self.count += 1;
-            self.count - 1
+            let number = self.count();
+            self.by_place[Self::place(key)].push((key, number));
+            self.list.push((key, row));
+            number
         })
     }
 
     /// The number of keys.
     #[must_use]
     pub const fn count(&self) -> usize {
-        self.count
+        self.list.len()
     }
 
     /// The number of a key, less than [`count`](Self::count).
     #[must_use]
     pub fn number(&self, key: &str) -> Option<usize> {
         self.by_place[Self::place(key)].iter().find(|(own, _)| *own == key).map(|(_, number)| *number)
+    }
+
+    /// The keys by number, each with the first row that it feeds.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static Row)> {
+        self.list.iter().copied()
     }
 
     /// The rows, each with its sources and the numbers of their keys.
@@ -505,23 +581,9 @@ mod tests {
     use super::*;
     use std::collections::{HashMap, HashSet};
 
-    /// The name of the family in OpenMetrics: that of the sample, without the suffix of its kind.
-    fn family(row: &Row, descriptor: &Descriptor) -> &'static str {
-        let suffix = match row.kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            _ => "",
-        };
-        descriptor.name.strip_suffix(suffix).unwrap_or(descriptor.name)
-    }
-
     #[test]
-    fn stem_is_the_family_without_unit() {
+    fn legacy_names_are_the_keys() {
         for row in ROWS {
-            let standard = family(row, &row.standard);
-            let unit = row.standard.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
-            assert_eq!(format!("{}{unit}", row.standard.stem), standard);
-            assert_eq!(row.legacy.stem, family(row, &row.legacy));
             let suffix = if row.kind == Kind::Info { "_info" } else { "" };
             assert_eq!(row.legacy.name, format!("jitsi_{}{suffix}", row.primary().key));
         }
@@ -567,6 +629,10 @@ mod tests {
             }
         }
         assert_eq!(numbers.len(), KEYS.count());
+        for (number, (key, row)) in KEYS.all().enumerate() {
+            assert_eq!(numbers[&number], key);
+            assert!(row.sources().any(|source| source.key == key));
+        }
         let crowded = KEYS.by_place.iter().map(Vec::len).max();
         assert!(crowded <= Some(4), "{crowded:?} keys in one place");
         assert!(KEYS.count() * 2 <= Keys::PLACES);
@@ -593,6 +659,7 @@ mod tests {
             assert!(name.starts_with("jitsi_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
             assert_eq!(name.ends_with("_total"), row.kind == Kind::Counter, "{name}");
+            assert!(row.standard.has_suffix(), "{name}");
             assert_eq!(name.ends_with("_info"), row.kind == Kind::Info, "{name}");
         }
     }
@@ -601,7 +668,7 @@ mod tests {
     fn unit_is_the_suffix_of_the_family() {
         let units = ["seconds", "bytes", "bytes_per_second", "packets_per_second"];
         for row in ROWS {
-            let family = family(row, &row.standard);
+            let family = row.standard.family_name();
             let suffix = units.into_iter().rev().find(|unit| family.ends_with(&format!("_{unit}")));
             for source in row.sources() {
                 assert_eq!(source.unit.base(), suffix, "{} in {}", row.standard.name, source.key);
@@ -615,7 +682,7 @@ mod tests {
             let mut families: HashMap<&str, &str> = HashMap::new();
             for row in ROWS {
                 let descriptor = names(row);
-                if let Some(name) = families.insert(family(row, descriptor), descriptor.name) {
+                if let Some(name) = families.insert(descriptor.family_name(), descriptor.name) {
                     assert_eq!(name, descriptor.name, "{} and {name} are one family", descriptor.name);
                 }
             }

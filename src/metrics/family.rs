@@ -10,7 +10,7 @@ use crate::error::ScrapeError;
 use crate::metrics::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{self, Number, Value};
-use crate::metrics::unknown::{self, UnknownStatistic};
+use crate::metrics::unknown::{self, Members, UnknownStatistic};
 
 /// How metrics are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,144 +21,72 @@ pub enum Naming {
     Legacy,
 }
 
-/// The samples of one name, with what is known about them.
-///
-/// Kept small, because a scrape makes about a hundred: a statistic of the catalogue refers to its row.
+/// A metric family of a statistic that the catalogue lists. Kept small, because a scrape makes about a hundred.
 #[derive(Debug)]
 pub struct Family {
-    about: About,
-    /// The type and the values.
+    /// The row's descriptor in one of the namings.
+    pub descriptor: &'static Descriptor,
+    /// The values.
     pub metric: Metric,
 }
 
-#[derive(Debug)]
-enum About {
-    Known(&'static Descriptor),
-    Unknown(UnknownStatistic),
-}
-
-/// A metric's type with its values.
+/// The values of a family.
 #[derive(Debug)]
 pub enum Metric {
-    /// A number that can go up and down.
-    Gauge(Number),
-    /// A number that only grows: never negative, never NaN.
-    Counter(Number),
-    /// A number of unknown type.
-    Unknown(Number),
-    /// A gauge for each value of one label.
-    Labelled(&'static str, Vec<(Cow<'static, str>, Number)>),
-    /// A gauge of 1 with these labels.
-    State(Vec<(&'static str, String)>),
-    /// The labels of an info metric.
-    Info(Vec<(&'static str, String)>),
-    /// A distribution of what exists now.
-    Sizes(Box<Distribution>),
-    /// A distribution that accumulates.
-    Histogram(Box<Distribution>),
+    /// One number.
+    Number(Number),
+    /// The labels of a 1.
+    Labels(Vec<(&'static str, String)>),
+    /// A distribution, as a (gauge) histogram.
+    Distribution(Box<Distribution>),
+    /// A distribution in legacy names, as a number for each size. Its [`by_size`](Distribution::by_size) is not `None`.
+    BySize(Box<Distribution>),
 }
 
 impl Family {
-    /// A family that the catalogue describes.
-    #[must_use]
-    pub const fn new(descriptor: &'static Descriptor, metric: Metric) -> Self {
-        Self { about: About::Known(descriptor), metric }
-    }
-
-    /// A family of a statistic that the catalogue does not have.
-    #[must_use]
-    pub fn unknown(statistic: UnknownStatistic) -> Self {
-        Self { metric: Metric::Unknown(statistic.number), about: About::Unknown(statistic) }
-    }
-
-    /// The name of the sample as Prometheus stores it, `_total` and `_info` included.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match &self.about {
-            About::Known(descriptor) => descriptor.name,
-            About::Unknown(statistic) => statistic.name(),
-        }
-    }
-
-    /// The name without the suffix of the kind and without the unit.
-    #[must_use]
-    pub fn stem(&self) -> &str {
-        match &self.about {
-            About::Known(descriptor) => descriptor.stem,
-            About::Unknown(statistic) => statistic.name(),
-        }
-    }
-
-    /// The unit.
-    #[must_use]
-    pub fn unit(&self) -> Option<&'static str> {
-        match &self.about {
-            About::Known(descriptor) => descriptor.unit,
-            About::Unknown(..) => None,
-        }
-    }
-
-    /// One sentence, safe to be written as it is.
-    #[must_use]
-    pub fn help(&self) -> &str {
-        match &self.about {
-            About::Known(descriptor) => descriptor.help,
-            About::Unknown(statistic) => statistic.help(),
-        }
-    }
-
     /// The names that belong to it in either format.
-    fn names(&self) -> unknown::Names<'_> {
-        let name = self.name();
-        match self.metric {
-            Metric::Counter(_) => match name.strip_suffix("_total") {
-                Some(base) => (base, &["", "_total", "_created"]),
-                None => (name, &[""]),
-            },
-            Metric::Info(_) => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
-            Metric::Sizes(_) => (name, &["", "_bucket", "_gcount", "_gsum", "_count", "_sum"]),
-            Metric::Histogram(_) => (name, &["", "_bucket", "_count", "_sum", "_created"]),
-            Metric::Gauge(_) | Metric::Unknown(_) | Metric::Labelled(..) | Metric::State(_) => (name, &[""]),
+    fn names(&self) -> unknown::Names<'static> {
+        let Descriptor { name, kind, .. } = *self.descriptor;
+        if !self.descriptor.has_suffix() {
+            // A legacy counter, of unknown type in OpenMetrics.
+            return (name, &[""]);
         }
+        (self.descriptor.family_name(), kind.suffixes())
     }
+}
 
-    /// A statistic of the catalogue; `None` if the value is not what the catalogue says it is.
-    fn known(row: &'static Row, source: Source, value: &Value, names: Naming) -> Option<Self> {
-        let (descriptor, unit) = match names {
-            Naming::Standard => (&row.standard, None),
-            Naming::Legacy => (&row.legacy, Some(row.primary().unit)),
-        };
-        let number = |value: &Value| convert(value.number()?, source.unit, unit);
-        let metric = match row.kind {
-            Kind::Gauge => Metric::Gauge(number(value)?),
-            Kind::Counter => Metric::Counter(number(value).filter(|number| number.as_f64() >= 0.0)?),
-            Kind::Boolean => Metric::Gauge(Number::Unsigned(value.boolean()?.into())),
-            Kind::Timestamp if names == Naming::Standard => Metric::Gauge(unix_seconds(value.time()?)?),
-            // Older exporters expose it only if it is a number.
-            Kind::Timestamp => match value {
-                Value::Number(number) => Metric::Gauge(*number),
-                _ => return None,
-            },
-            Kind::Info => Metric::Info(vec![(row.primary().key, label_value(value)?)]),
-            Kind::Sizes if names == Naming::Standard => Metric::Sizes(Box::new(Distribution::read(value)?)),
-            Kind::Sizes => {
-                let distribution = Distribution::read(value)?;
-                let sample = |(size, count): (usize, u64)| (size.to_string().into(), Number::Unsigned(count));
-                Metric::Labelled("conference_size", distribution.by_size()?.map(sample).collect())
-            }
-            Kind::Histogram => Metric::Histogram(Box::new(Distribution::read(value)?)),
-        };
-        Some(Self::new(descriptor, metric))
-    }
+/// The values of a statistic of the catalogue. `None` if the value is not what the catalogue says it is.
+fn metric(row: &'static Row, source: Source, value: &Value, names: Naming) -> Option<Metric> {
+    let unit = (names == Naming::Legacy).then(|| row.primary().unit);
+    let number = |value: &Value| convert(value.number()?, source.unit, unit);
+    Some(match (row.kind, names) {
+        (Kind::Gauge, _) => Metric::Number(number(value)?),
+        (Kind::Counter, _) => Metric::Number(number(value).filter(|number| number.as_f64() >= 0.0)?),
+        (Kind::Boolean, _) => Metric::Number(Number::Unsigned(value.boolean()?.into())),
+        (Kind::Timestamp, Naming::Standard) => Metric::Number(unix_seconds(value.time()?)?),
+        // Older exporters expose it only if it is a number.
+        (Kind::Timestamp, Naming::Legacy) => match value {
+            Value::Number(number) => Metric::Number(*number),
+            _ => return None,
+        },
+        (Kind::Info, _) => Metric::Labels(vec![(row.primary().key, label_value(value)?)]),
+        (Kind::GaugeHistogram, Naming::Legacy) => {
+            let distribution = Box::new(Distribution::read(value)?);
+            let _ = distribution.by_size()?;
+            Metric::BySize(distribution)
+        }
+        (Kind::GaugeHistogram | Kind::Histogram, _) => Metric::Distribution(Box::new(Distribution::read(value)?)),
+    })
 }
 
 /// The families of a report.
 #[derive(Debug, Default)]
 pub struct Families {
-    /// Those of the catalogue, in its order, then unknown statistics by name: the order does not depend on the bridge's hash
-    /// table.
+    /// Those of the catalogue, in its order.
     pub list: Vec<Family>,
-    /// How many values of the report are not in any of them.
+    /// The other statistics by name: the order does not depend on the bridge's hash table.
+    pub unknown: Vec<UnknownStatistic>,
+    /// How many values of the report are in none of them.
     pub unexposed: u64,
     /// Whether the report has a statistic of a bridge, readable or not. Labels of the info metric do not count: `/about/version`
     /// has a `version` too.
@@ -180,66 +108,22 @@ const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_co
 ///
 /// If the response is not a report.
 pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
-    let mut known = vec![Known::default(); KEYS.count()];
-    let mut unknown = unknown::Members::default();
-    let mut is_of_jicofo = false;
-    report::read(body, |key, value| {
-        if let Some(number) = KEYS.number(&key) {
-            // If a key comes twice, the last value counts.
-            known[number] = Known { value: Some(value), exposed: false };
-        } else {
-            is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
-            unknown.push(key, value);
-        }
-    })?;
-
-    let mut families: Vec<Family> = Vec::with_capacity(ROOM);
-    let mut is_of_bridge = false;
-    for (row, sources) in KEYS.rows() {
-        let mut done = false;
-        for &(source, number) in sources {
-            let Known { value: Some(value), exposed } = &mut known[number] else { continue };
-            is_of_bridge |= row.kind != Kind::Info;
-            // The members of a statistic that has become an object are unknown statistics.
-            if is_several(row, value) && !*exposed {
-                unknown.push(source.key.into(), *value);
-                *exposed = true;
-                continue;
-            }
-            // Of two keys, the first that can be read wins.
-            if done {
-                continue;
-            }
-            match (Family::known(row, source, value, names), families.last_mut()) {
-                (None, _) => continue,
-                // Rows that share a name are labels of one info metric, or one statistic under two keys; then the first wins.
-                (Some(family), Some(last)) if last.name() == family.name() => match (&mut last.metric, family.metric) {
-                    (Metric::Info(labels), Metric::Info(more)) => labels.extend(more),
-                    _ => continue,
-                },
-                (Some(family), _) => {
-                    let again = match family.metric {
-                        Metric::Counter(number) if names == Naming::Legacy => catalogue::unprefixed(row)
-                            .map(|descriptor| Family::new(descriptor, Metric::Counter(number))),
-                        _ => None,
-                    };
-                    families.push(family);
-                    families.extend(again);
-                }
-            }
-            *exposed = true;
-            done = true;
-        }
-    }
-    let lost = known.iter().filter(|known| known.value.is_some() && !known.exposed).count();
-    let (unknown, unexposed) = unknown::find(unknown, families.iter().map(Family::names));
-    families.extend(unknown.into_iter().map(Family::unknown));
-    let unexposed = unexposed + lost as u64;
-    Ok(Families { list: families, unexposed, is_of_bridge, is_of_jicofo })
+    let mut report = collect(body)?;
+    let list = choose(&mut report.known, names);
+    let is_of_bridge = report.has_statistic();
+    let is_of_jicofo = report.is_of_jicofo;
+    let (unknown, unexposed) = left_over(report, &list);
+    Ok(Families { list, unknown, unexposed, is_of_bridge, is_of_jicofo })
 }
 
-/// Room for the families of a current bridge, and for those about the scrape, which are inserted before them.
-const ROOM: usize = 120;
+/// The values of a report, of each key the last.
+struct Collected<'a> {
+    /// Those of the catalogue, by the number of the key.
+    known: Vec<Known<'a>>,
+    /// All others.
+    unknown: Members<'a>,
+    is_of_jicofo: bool,
+}
 
 /// The value of a key of the catalogue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -249,10 +133,90 @@ struct Known<'a> {
     exposed: bool,
 }
 
-/// Whether a statistic that is a single value in the catalogue is an object now.
-fn is_several(row: &Row, value: &Value) -> bool {
-    !matches!(row.kind, Kind::Sizes | Kind::Histogram) && matches!(value, Value::Object(_))
+/// The first step: what the report says.
+fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
+    let mut known = vec![Known::default(); KEYS.count()];
+    let mut unknown = Members::default();
+    let mut is_of_jicofo = false;
+    report::read(body, |key, value| {
+        if let Some(number) = KEYS.number(&key) {
+            known[number].value = Some(value);
+        } else {
+            is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
+            unknown.push(key, value);
+        }
+    })?;
+    Ok(Collected { known, unknown, is_of_jicofo })
 }
+
+impl Collected<'_> {
+    /// Whether there is a statistic, and not only labels.
+    fn has_statistic(&self) -> bool {
+        let is_there = |(_, number): &(Source, usize)| self.known[*number].value.is_some();
+        KEYS.rows().any(|(row, sources)| row.kind != Kind::Info && sources.iter().any(is_there))
+    }
+}
+
+/// The second step: a family for each statistic that can be read, and a mark on the values that it took.
+fn choose(known: &mut [Known], names: Naming) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::with_capacity(ROOM);
+    for (row, sources) in KEYS.rows() {
+        let descriptor = if names == Naming::Standard { &row.standard } else { &row.legacy };
+        let same_name = families.last_mut().filter(|last| last.descriptor.name == descriptor.name);
+        if same_name.is_some() && row.kind != Kind::Info {
+            continue;
+        }
+        let Some(metric) = first_readable(row, sources, known, names) else { continue };
+        match (same_name.map(|last| &mut last.metric), metric) {
+            (Some(Metric::Labels(labels)), Metric::Labels(more)) => labels.extend(more),
+            (_, metric) => {
+                let again = match (&metric, names) {
+                    (Metric::Number(number), Naming::Legacy) => {
+                        catalogue::unprefixed(row).map(|descriptor| (descriptor, *number))
+                    }
+                    _ => None,
+                };
+                families.push(Family { descriptor, metric });
+                families
+                    .extend(again.map(|(descriptor, number)| Family { descriptor, metric: Metric::Number(number) }));
+            }
+        }
+    }
+    families
+}
+
+/// The metric of a row. Of two keys, the first that can be read wins.
+fn first_readable(
+    row: &'static Row,
+    sources: &[(Source, usize)],
+    known: &mut [Known],
+    names: Naming,
+) -> Option<Metric> {
+    sources.iter().find_map(|&(source, number)| {
+        let Known { value, exposed } = &mut known[number];
+        let metric = metric(row, source, value.as_ref()?, names)?;
+        *exposed = true;
+        Some(metric)
+    })
+}
+
+/// The third step: the statistics that the catalogue does not list, and the number of values that are in no family.
+fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (Vec<UnknownStatistic>, u64) {
+    let mut lost = 0;
+    for (Known { value, exposed }, (key, row)) in known.into_iter().zip(KEYS.all()) {
+        match value.filter(|_| !exposed) {
+            // The members of a statistic that has become an object are unknown statistics.
+            Some(object @ Value::Object(_)) if !row.kind.is_distribution() => unknown.push(key.into(), object),
+            Some(_) => lost += 1,
+            None => {}
+        }
+    }
+    let (unknown, unexposed) = unknown::find(unknown, families.iter().map(Family::names));
+    (unknown, unexposed + lost)
+}
+
+/// Room for the families of a current bridge, and for those about the scrape, which are inserted before them.
+const ROOM: usize = 120;
 
 /// A number of the bridge in another unit, or in the base unit. Integers stay integers if the result is one. `None` if the
 /// result is beyond the range of a float.

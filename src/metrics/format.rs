@@ -1,5 +1,7 @@
 //! The two text formats, and which of them a client gets.
 
+use std::sync::OnceLock;
+
 /// A text format of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -40,6 +42,29 @@ impl Format {
         let text = other_text.chain(["0.0.4"]).map(|version| weight("text", "plain", version)).max().unwrap_or(0);
         let browser = accepted("text", "html") && !accepted("application", "openmetrics-text");
         if text > open_metrics || browser { Self::Text } else { Self::OpenMetrics }
+    }
+}
+
+/// A value for each format, made when it is first needed.
+#[derive(Debug)]
+pub struct PerFormat<T>([OnceLock<T>; 2]);
+
+impl<T> PerFormat<T> {
+    /// Without a value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { OnceLock::new() }; 2])
+    }
+
+    /// The value for a format. `make` must depend on nothing else.
+    pub fn get(&self, format: Format, make: impl FnOnce() -> T) -> &T {
+        self.0[format as usize].get_or_init(make)
+    }
+}
+
+impl<T> Default for PerFormat<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

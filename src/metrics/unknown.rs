@@ -63,7 +63,7 @@ impl<'a> Members<'a> {
 /// A number under a key that the catalogue does not have.
 #[derive(Debug)]
 pub struct UnknownStatistic {
-    /// The name and the help text.
+    /// The name, and the key as a help text may have it.
     text: Box<str>,
     /// The length of the name.
     name: usize,
@@ -78,9 +78,9 @@ impl UnknownStatistic {
         &self.text[..self.name]
     }
 
-    /// The help text.
+    /// The key, with `_` for what would need escaping in a help text.
     #[must_use]
-    pub fn help(&self) -> &str {
+    pub fn key(&self) -> &str {
         &self.text[self.name..]
     }
 }
@@ -158,34 +158,29 @@ impl<'a> Unknown<'a> {
             }
             _ => return false,
         };
-        let (text, name) = name_and_help(path);
+        let (text, name) = name_and_key(path);
         self.found.push(UnknownStatistic { text: text.into_boxed_str(), name, number });
         true
     }
 }
 
-const HELP: &str = "Statistic unknown to this release of the exporter (";
-
-/// The name and the help text of a key in one string, and the length of the name.
+/// The name and the key for the help text in one string, and the length of the name.
 ///
-/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.) In the
-/// help text, `_` replaces what would need escaping.
-fn name_and_help(path: &str) -> (String, usize) {
-    let mut text = String::with_capacity("jitsi_".len() + HELP.len() + 2 * path.len() + ").".len());
+/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.)
+fn name_and_key(path: &str) -> (String, usize) {
+    let mut text = String::with_capacity("jitsi_".len() + 2 * path.len());
     text.push_str("jitsi_");
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let name;
     if path.bytes().all(is_name) {
         text.push_str(path);
         name = text.len();
-        text.extend([HELP, path]);
+        text.push_str(path);
     } else {
         text.extend(path.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
         name = text.len();
-        text.push_str(HELP);
         text.extend(path.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
     }
-    text.push_str(").");
     (text, name)
 }
 
@@ -193,10 +188,7 @@ fn name_and_help(path: &str) -> (String, usize) {
 /// see one sample twice, or a sample in the wrong family.
 fn remove_reserved<'a>(found: &mut Vec<UnknownStatistic>, reserved: impl Iterator<Item = Names<'a>>) {
     // The metrics about the scrape are always present.
-    let own = catalogue::OWN.iter().map(|own| match own.name.strip_suffix("_info") {
-        Some(base) => (base, &["", "_info"][..]),
-        None => (own.name, &[""][..]),
-    });
+    let own = catalogue::OWN.iter().map(|own| (own.name, &[""][..]));
     let mut name = String::new();
     for (base, suffixes) in reserved.chain(own) {
         for suffix in suffixes {
@@ -226,7 +218,7 @@ mod tests {
             ("a:b", "jitsi_a_b"),
             ("a\nb\"c\\d", "jitsi_a_b_c_d"),
         ] {
-            let (text, name) = name_and_help(key);
+            let (text, name) = name_and_key(key);
             assert_eq!(&text[..name], expected);
         }
     }

@@ -74,9 +74,7 @@ impl Exposition {
 
     /// The families that are not about the scrape.
     pub fn statistics(&self) -> impl Iterator<Item = &Family> {
-        self.families.iter().filter(|family| {
-            !catalogue::OWN.iter().any(|own| [own.name, own.name.trim_end_matches("_info")].contains(&&*family.name))
-        })
+        self.families.iter().filter(|family| !catalogue::OWN.iter().any(|own| own.name == family.name))
     }
 
     /// The label `reason` if the bridge is down. Checks that there are no statistics then.
@@ -106,7 +104,6 @@ fn suffixes(kind: &str, format: Format) -> Option<&'static [&'static str]> {
     Some(match (kind, format) {
         ("gauge", _) | ("unknown", Format::OpenMetrics) | ("untyped" | "counter", Format::Text) => &[""],
         ("counter", Format::OpenMetrics) => &["_total", "_created"],
-        ("info", Format::OpenMetrics) => &["_info"],
         ("histogram", Format::OpenMetrics) => &["_bucket", "_count", "_sum", "_created"],
         ("histogram", Format::Text) => &["_bucket", "_count", "_sum"],
         ("gaugehistogram", Format::OpenMetrics) => &["_bucket", "_gcount", "_gsum"],
@@ -129,7 +126,7 @@ fn read(text: &str, format: Format) -> Result<Vec<Family>, String> {
     let mut names = BTreeSet::new();
     let mut series = BTreeSet::new();
     for family in &families {
-        check(family, format).map_err(|error| format!("{error}: {family:?}"))?;
+        check(family).map_err(|error| format!("{error}: {family:?}"))?;
         // A name with each suffix that its type has belongs to the family, whether or not there is such a sample.
         let own = suffixes(&family.kind, format).unwrap_or_default().iter().chain([&""]);
         for name in own.map(|suffix| format!("{}{suffix}", family.name)).collect::<BTreeSet<_>>() {
@@ -263,14 +260,9 @@ fn unescape(text: &str, quotes: bool) -> Result<String, String> {
 }
 
 /// What a family of its type has to hold.
-fn check(family: &Family, format: Format) -> Result<(), String> {
-    if let Some(unit) = &family.unit {
-        if !family.name.ends_with(&format!("_{unit}")) {
-            return Err(format!("the name does not end in the unit {unit}"));
-        }
-        if family.kind == "info" {
-            return Err("an info metric with a unit".to_owned());
-        }
+fn check(family: &Family) -> Result<(), String> {
+    if let Some(unit) = family.unit.as_ref().filter(|unit| !family.name.ends_with(&format!("_{unit}"))) {
+        return Err(format!("the name does not end in the unit {unit}"));
     }
     if family.samples.is_empty() {
         return Err("a family without a sample".to_owned());
@@ -279,17 +271,20 @@ fn check(family: &Family, format: Format) -> Result<(), String> {
     match &*family.kind {
         // NaN is not greater than anything.
         "counter" if !values().all(|value| value >= 0.0) => Err("a counter below zero".to_owned()),
-        "info" if !values().all(|value| value.to_bits() == 1f64.to_bits()) => {
+        "gauge" if family.name.ends_with("_info") && !values().all(|value| value.to_bits() == 1f64.to_bits()) => {
             Err("an info metric that is not 1".to_owned())
         }
-        "histogram" | "gaugehistogram" => check_buckets(family, format),
+        "histogram" | "gaugehistogram" => check_distribution(family),
+        // The buckets of a gauge histogram.
+        "untyped" if family.samples[0].label("le").is_some() => check_buckets(family).map(|_| ()),
         _ => Ok(()),
     }
 }
 
-fn check_buckets(family: &Family, format: Format) -> Result<(), String> {
+/// Checks the buckets, and gives the count of the last one.
+fn check_buckets(family: &Family) -> Result<u64, String> {
     let (mut bound, mut below) = (f64::NEG_INFINITY, 0u64);
-    let buckets = family.samples.iter().filter(|sample| sample.name.ends_with("_bucket"));
+    let buckets = family.samples.iter().take_while(|sample| sample.name.ends_with("_bucket"));
     for bucket in buckets {
         let le = bucket.label("le").filter(|_| bucket.labels.len() == 1).ok_or("a bucket without le")?;
         if le != "+Inf" && !le.contains('.') {
@@ -302,26 +297,23 @@ fn check_buckets(family: &Family, format: Format) -> Result<(), String> {
         }
         (bound, below) = (next, count);
     }
-    if bound != f64::INFINITY {
-        return Err("no bucket +Inf".to_owned());
-    }
-    let of = |suffix: &str| -> Vec<_> {
-        let name = format!("{}{suffix}", family.name);
-        family.samples.iter().filter(|sample| sample.name == name).collect()
-    };
+    if bound == f64::INFINITY { Ok(below) } else { Err("no bucket +Inf".to_owned()) }
+}
+
+/// A distribution has buckets, then a sum and a count. Some parsers want that order.
+fn check_distribution(family: &Family) -> Result<(), String> {
+    let last = check_buckets(family)?;
     let (count, sum) = if family.kind == "gaugehistogram" { ("_gcount", "_gsum") } else { ("_count", "_sum") };
-    let (counts, sums) = (of(count).len(), of(sum).len());
-    // A distribution as it is now has count and sum as gauges of their own in 0.0.4.
-    if (counts, sums) != (1, 1) && !(format == Format::Text && (counts, sums) == (0, 0)) {
-        return Err("count or sum is missing".to_owned());
-    }
-    if of(count).iter().any(|count| count.value != below.to_string()) {
+    let others: Vec<_> = family.samples.iter().skip_while(|sample| sample.name.ends_with("_bucket")).collect();
+    let of = |suffix: &str| others.iter().find(|sample| sample.name == format!("{}{suffix}", family.name));
+    let (2, Some(count), Some(sum)) = (others.len(), of(count), of(sum)) else {
+        return Err("not one count and one sum after the buckets".to_owned());
+    };
+    if count.value != last.to_string() {
         return Err("the count is not that of the last bucket".to_owned());
     }
-    if of(sum).iter().any(|sum| sum.number() < 0.0 || sum.number().is_nan()) {
-        return Err("a sum below zero".to_owned());
-    }
-    Ok(())
+    // NaN is not zero or more.
+    if sum.number() >= 0.0 { Ok(()) } else { Err("a sum below zero".to_owned()) }
 }
 
 /// A report with so many members, in all objects together, is exposed and counted to the last value. In one with more, an object
@@ -394,9 +386,8 @@ fn assert_same(open_metrics: &Exposition, text: &Exposition) {
         let same = match &*kind {
             // Unknown statistics, and counters of older exporters, whose names OpenMetrics does not accept for counters.
             "unknown" => matches!(&*other_kind, "untyped" | "counter"),
-            "info" => other_kind == "gauge",
-            // Its count and its sum are gauges beside it.
-            "gaugehistogram" => other_kind == if series.contains("_bucket{") { "histogram" } else { "gauge" },
+            // Three families there.
+            "gaugehistogram" => other_kind == if series.contains("_bucket{") { "untyped" } else { "gauge" },
             kind => kind == other_kind,
         };
         assert!(same, "{series} is a {kind} in one format and a {other_kind} in the other");
@@ -408,7 +399,8 @@ fn assert_same(open_metrics: &Exposition, text: &Exposition) {
 /// one value, and the names without a prefix are a second name for a value.
 fn values(exposition: &Exposition) -> usize {
     let of_report = exposition.statistics().filter(|family| family.name.starts_with("jitsi_"));
-    of_report.map(|family| if family.kind == "info" { family.samples[0].labels.len() } else { 1 }).sum()
+    let is_info = |family: &Family| family.kind == "gauge" && family.name.ends_with("_info");
+    of_report.map(|family| if is_info(family) { family.samples[0].labels.len() } else { 1 }).sum()
 }
 
 /// How many families share their one value with another: the key `current_endpoints` feeds two, unless a key of `/colibri/stats`
@@ -458,7 +450,7 @@ fn leaves(object: &str, prefix: &str, nesting: usize) -> Option<usize> {
         let path = format!("{prefix}{key}");
         let rows = ROWS.iter().filter(|row| row.sources().any(|source| source.key == key));
         let distribution =
-            prefix.is_empty() && rows.into_iter().any(|row| matches!(row.kind, Kind::Sizes | Kind::Histogram));
+            prefix.is_empty() && rows.into_iter().any(|row| matches!(row.kind, Kind::GaugeHistogram | Kind::Histogram));
         if value.get().starts_with('{') && nesting > 0 && path.len() <= MAX_KEY && !distribution {
             return leaves(value.get(), &format!("{path}_"), nesting - 1);
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jitsiexporter::cli::{self, CliOption};
 use jitsiexporter::error;
-use jitsiexporter::metrics::catalogue::{Kind, OWN, ROWS, Source, Unit};
+use jitsiexporter::metrics::catalogue::{OWN, ROWS, Source};
 
 use super::{File, files_below, has_extension, options, read, root};
 
@@ -87,29 +87,15 @@ fn metrics() -> String {
         "| metric | type | key in `/colibri/stats` | key in the bridge's `/metrics` | meaning |\n|---|---|---|---|---|\n",
     );
     for row in ROWS {
-        let kind = match row.kind {
-            Kind::Gauge | Kind::Boolean | Kind::Timestamp => "gauge",
-            Kind::Counter => "counter",
-            Kind::Info => "info",
-            Kind::Sizes => "gauge histogram",
-            Kind::Histogram => "histogram",
-        };
         let (help, _) = row.legacy.help.rsplit_once(" (").expect("help ends with the keys");
         let source = |source: Option<Source>| {
             let Some(Source { key, unit }) = source else { return String::new() };
-            // Units that are converted.
-            let unit = match unit {
-                Unit::Milliseconds => " (milliseconds)",
-                Unit::DateTime => " (yyyy-MM-dd HH:mm:ss.SSS)",
-                Unit::Megabytes => " (megabytes)",
-                Unit::KilobitsPerSecond => " (kilobits per second)",
-                Unit::BitsPerSecond => " (bits per second)",
-                Unit::Plain | Unit::Seconds | Unit::Bytes | Unit::PacketsPerSecond => "",
-            };
+            let unit = unit.in_help().strip_prefix(", ").map(|unit| format!(" ({unit})")).unwrap_or_default();
             format!("`{key}`{unit}")
         };
         let (stats, native) = (source(row.stats), source(row.native));
-        writeln!(table, "| `{}` | {kind} | {stats} | {native} | {help} |", row.standard.name).unwrap();
+        writeln!(table, "| `{}` | {} | {stats} | {native} | {help} |", row.standard.name, row.kind.type_name())
+            .unwrap();
     }
     table.replace("|  |", "| |")
 }

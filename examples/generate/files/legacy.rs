@@ -26,12 +26,10 @@ struct Old {
 
 /// Converts the current value to the old unit.
 fn in_old_unit(name: &str, unit: Unit) -> String {
-    match unit {
-        Unit::Milliseconds => format!("{name} * 1000"),
-        Unit::KilobitsPerSecond => format!("{name} / 125"),
-        Unit::BitsPerSecond => format!("{name} * 8"),
-        Unit::Megabytes => format!("{name} / 1000000"),
-        Unit::Plain | Unit::Seconds | Unit::DateTime | Unit::Bytes | Unit::PacketsPerSecond => name.to_owned(),
+    match unit.ratio() {
+        (1, 1) => name.to_owned(),
+        (1, over) => format!("{name} * {over}"),
+        (times, _) => format!("{name} / {times}"),
     }
 }
 
@@ -97,7 +95,7 @@ fn old_names() -> Vec<Old> {
                 let all = [Some(name), unprefixed(row).map(|unprefixed| unprefixed.name)];
                 names.extend(all.into_iter().flatten().map(|name| simple(name, current, query.clone())));
             }
-            Kind::Sizes => {
+            Kind::GaugeHistogram => {
                 let rule = |size: usize| (Some(("conference_size", size.to_string())), of_size(current, size));
                 let note = "Buckets are cumulative: the number of conferences of one size is a difference.";
                 names.push(Old {
@@ -106,7 +104,7 @@ fn old_names() -> Vec<Old> {
                     ..old(&format!("{name}{{conference_size=\"3\"}}"), &format!("{current}_bucket"), note)
                 });
             }
-            Kind::Histogram => names.extend(["_bucket", "_count", "_sum"].map(|suffix| {
+            Kind::Histogram => names.extend(row.kind.sample_suffixes().iter().map(|suffix| {
                 let current = format!("{current}{suffix}");
                 simple(&format!("{name}{suffix}"), &current, current.clone())
             })),
