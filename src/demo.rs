@@ -56,7 +56,9 @@ fn report(now: Duration, source: fn(&Row) -> Option<Source>) -> String {
             }
             Simulated::Flag(flag) => flag.to_string(),
             Simulated::Text(text) => format!("\"{text}\""),
-            Simulated::Observations(distribution) if key == primary.key => distribution.as_in_stats(),
+            Simulated::Observations(distribution) if row.stats.is_some_and(|stats| stats.key == key) => {
+                distribution.as_in_stats()
+            }
             Simulated::Observations(distribution) => distribution.as_buckets(),
         };
         members.insert(key, text);
@@ -227,6 +229,13 @@ impl Moment {
         Simulated::Observations(Observations { bounds: (0..LAST_SIZE).collect(), counts, sum })
     }
 
+    /// The observations since the start: upper bounds, and how many come per endpoint hour.
+    fn observations(&self, buckets: &[(u32, f64)]) -> Simulated {
+        let counts: Vec<_> = buckets.iter().map(|(_, per_hour)| self.total(*per_hour)).chain([0]).collect();
+        let sum = buckets.iter().zip(&counts).map(|((bound, _), count)| u64::from(*bound) * count).sum();
+        Simulated::Observations(Observations { bounds: buckets.iter().map(|(bound, _)| *bound).collect(), counts, sum })
+    }
+
     /// The number of events since the start, at this rate per endpoint hour.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "far from 2^53 and not negative")]
     fn total(&self, per_hour: f64) -> u64 {
@@ -261,12 +270,9 @@ impl Moment {
             "conference_sizes" => self.distribution(|conference| conference.size),
             "conferences_by_audio_senders" => self.distribution(|conference| conference.audio),
             "conferences_by_video_senders" => self.distribution(|conference| conference.video),
-            "tossedPacketsEnergy" => {
-                // Discarded audio is mostly quiet.
-                let counts: Vec<_> = ENERGY.iter().map(|(_, per_hour)| self.total(*per_hour)).chain([0]).collect();
-                let sum = ENERGY.iter().zip(&counts).map(|((bound, _), count)| u64::from(*bound) * count).sum();
-                Simulated::Observations(Observations { bounds: ENERGY.map(|(bound, _)| bound).to_vec(), counts, sum })
-            }
+            // Discarded audio is mostly quiet.
+            "tossedPacketsEnergy" => self.observations(&ENERGY),
+            "rtp_transit_time" | "rtcp_transit_time" => self.observations(&TRANSIT),
             _ => Simulated::Number(match key {
                 "stress_level" => 0.03 + 0.75 * crowd * unrest.sqrt(),
                 "average_participant_stress" => 0.01,
@@ -390,7 +396,26 @@ const PER_ENDPOINT_HOUR: &[(&str, f64)] = &[
     ("endpoint_receive_message_queue_exceptions_total", 0.0),
     ("colibri_queue_dropped_packets_total", 0.0),
     ("colibri_queue_exceptions_total", 0.0),
+    ("relay_srtp_send_queue_dropped_packets_total", 0.1),
+    ("relay_srtp_send_queue_exceptions_total", 0.0),
+    ("relay_endpoint_srtp_send_queue_dropped_packets_total", 0.05),
+    ("relay_endpoint_srtp_send_queue_exceptions_total", 0.0),
+    ("exporter_starts_total", 0.02),
+    ("exporter_websocket_failures_total", 0.001),
+    ("exporter_websocket_internal_errors_total", 0.0005),
+    ("exporter_packets_sent_total", 3_600.0),
+    ("exporter_transcripts_received_total", 12.0),
+    ("exporter_media_events_received_total", 30.0),
+    ("exporter_sending_changes_received_total", 1.5),
+    ("exporter_info_received_total", 0.02),
+    ("exporter_other_messages_received_total", 0.04),
+    ("exporter_parse_failures_total", 0.0005),
+    ("rtp_transit_time_unknown_delay_total", 4.0),
+    ("rtcp_transit_time_unknown_delay_total", 0.2),
 ];
+
+/// The time that packets spend in the bridge: upper bounds of the buckets in milliseconds, and packets per endpoint hour.
+const TRANSIT: [(u32, f64); 4] = [(0, 1_400.0), (5, 110_000.0), (50, 700.0), (500, 3.0)];
 
 /// The energy scores of discarded audio packets: upper bounds of the buckets, and packets per endpoint hour.
 const ENERGY: [(u32, f64); 17] = [

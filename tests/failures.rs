@@ -223,9 +223,9 @@ fn discards_bytes_beyond_the_content_length() {
     let strays = Arc::new(AtomicUsize::new(0));
     let sent = Arc::clone(&strays);
     let bridge = FakeBridge::start(move |stream, number| {
-        stream.write_all(ok(&format!("{{\"conferences\":{number}}}")).as_bytes())?;
+        stream.write_all(ok(&format!("{{\"conferences\":{number},\"healthy\":true}}")).as_bytes())?;
         sleep(Duration::from_millis(20));
-        let _ = stream.write_all(ok("{\"conferences\":77}").as_bytes());
+        let _ = stream.write_all(ok("{\"conferences\":77,\"healthy\":true}").as_bytes());
         sent.fetch_add(1, Ordering::SeqCst);
         Ok(KeepAlive)
     });

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -37,6 +37,12 @@ fn quoted(text: &str) -> String {
 fn report(members: &[(String, String)]) -> String {
     let members: Vec<_> = members.iter().map(|(key, value)| format!("{}: {value}", quoted(key))).collect();
     format!("{{{}}}", members.join(", "))
+}
+
+/// Enough statistics for the report of a bridge, but for those under test.
+fn of_a_bridge(under_test: &[&str]) -> Vec<(String, String)> {
+    let keys = ["muc_clients_connected", "mucs_joined", "largest_conference"].into_iter();
+    keys.filter(|key| !under_test.contains(key)).map(|key| (key.to_owned(), "1".to_owned())).collect()
 }
 
 /// Every key of the catalogue, with its row.
@@ -163,12 +169,17 @@ fn allowed(body: &str, names: Naming) -> BTreeSet<(String, &'static str)> {
     fn unknown(object: &str, prefix: &str, allowed: &mut BTreeSet<(String, &'static str)>) {
         for (key, value) in members(object).unwrap() {
             let path = format!("{prefix}{key}");
-            if value.get().starts_with('{') {
+            let has_buckets = |members: BTreeMap<String, _>| members.keys().any(|key| key.starts_with("bucket_le_"));
+            let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            let name: String = format!("jitsi_{path}").chars().map(valid).collect();
+            let name = name.replacen("jitsi_exporter_", "jitsi_media_export_", 1);
+            if members(value.get()).is_some_and(has_buckets) {
+                allowed.insert((name, "histogram"));
+            } else if value.get().starts_with('{') {
                 // A statistic that has become several is an object like any other.
                 unknown(value.get(), &format!("{path}_"), allowed);
             } else if !prefix.is_empty() || sources().iter().all(|(_, source)| source.key != key) {
-                let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-                allowed.insert((format!("jitsi_{}", path.chars().map(valid).collect::<String>()), "unknown"));
+                allowed.insert((name, "unknown"));
             }
         }
     }
@@ -308,24 +319,26 @@ fn good_sizes(row: &'static Row) -> BoxedStrategy<Good> {
         .boxed()
 }
 
-fn good_histogram(row: &'static Row) -> BoxedStrategy<Good> {
+fn good_histogram(row: &'static Row, unit: Unit) -> BoxedStrategy<Good> {
     let buckets = btree_map(any::<u32>(), 0..1_000_000u64, 1..10);
     (buckets, 0..1_000_000u64, 0..1u64 << 50, any::<bool>())
-        .prop_map(|(buckets, above, sum, native)| {
+        .prop_map(move |(buckets, above, sum, native)| {
             let (mut old, mut new, mut cumulative, mut bounds) = (String::new(), String::new(), 0, Vec::new());
             for (bound, count) in buckets {
                 cumulative += count;
                 let _ = write!(old, "\"<= {bound}\": {count}, ");
                 let _ = write!(new, "\"bucket_le_{bound}.0\": {cumulative}.0, ");
-                bounds.push((format!("{bound}.0"), cumulative));
+                bounds.push((Some(f64::from(bound)), cumulative));
             }
             let count = cumulative + above;
-            bounds.push(("+Inf".to_owned(), count));
-            let samples = |name: &str| {
-                let buckets =
-                    bounds.iter().map(|(le, count)| (format!("{name}_bucket{{le=\"{le}\"}}"), count.to_string()));
-                let rest = [(format!("{name}_count"), count.to_string()), (format!("{name}_sum"), format!("{sum}.0"))];
-                buckets.chain(rest).collect()
+            bounds.push((None, count));
+            let samples = |name: &str, ratio| {
+                let le = |bound: &Option<f64>| bound.map_or_else(|| "+Inf".to_owned(), |bound| float_in(bound, ratio));
+                let bucket =
+                    |(bound, count): &(_, u64)| (format!("{name}_bucket{{le=\"{}\"}}", le(bound)), count.to_string());
+                let sum = float_in(sum as f64, ratio);
+                let rest = [(format!("{name}_count"), count.to_string()), (format!("{name}_sum"), sum)];
+                bounds.iter().map(bucket).chain(rest).collect()
             };
             let written = if native {
                 format!(
@@ -336,7 +349,8 @@ fn good_histogram(row: &'static Row) -> BoxedStrategy<Good> {
                     "{{\"average\": 5, \"total_value\": {sum}, \"buckets\": {{{old}\"> 9\": {above}, \"p99<=\": 3}}}}"
                 )
             };
-            Good { written, standard: samples(row.standard.name), legacy: samples(row.legacy.name) }
+            let (standard, legacy) = (in_base(unit), in_legacy(row, unit));
+            Good { written, standard: samples(row.standard.name, standard), legacy: samples(row.legacy.name, legacy) }
         })
         .boxed()
 }
@@ -382,7 +396,7 @@ fn good() -> impl Strategy<Value = (&'static Row, Source, Good)> {
                 })
                 .boxed(),
             Kind::GaugeHistogram => good_sizes(row),
-            Kind::Histogram => good_histogram(row),
+            Kind::Histogram => good_histogram(row, source.unit),
             Kind::Timestamp => good_time(row),
             Kind::Info => unreachable!("filtered out"),
         };
@@ -433,6 +447,7 @@ proptest! {
         let place = place.index(members.len() + 1);
         members.insert(place, (source.key.to_owned(), good.written.clone()));
         members.insert(0, (source.key.to_owned(), before));
+        members.extend(of_a_bridge(&keys));
         let body = report(&members);
         for format in [OpenMetrics, Text] {
             for (names, expected) in [(Standard, &good.standard), (Legacy, &good.legacy)] {
@@ -459,7 +474,7 @@ proptest! {
         let texts: Vec<_> = INFO.iter().zip(texts).filter_map(|(key, text)| Some(((*key).to_owned(), text?))).collect();
         members.extend(texts.iter().map(|(key, text)| (key.clone(), quoted(text))));
         // Labels alone are no statistics.
-        members.push(("threads".to_owned(), "1".to_owned()));
+        members.extend(of_a_bridge(&[]));
         let body = report(&members);
         for format in [OpenMetrics, Text] {
             let labels = |names, name: &str| {
@@ -526,8 +541,8 @@ fn fixtures_are_exposed_validly_and_completely() {
 #[test]
 fn every_statistic_is_exposed_with_its_type() {
     for (row, source) in sources() {
-        // Beside another, because labels alone are not a report.
-        let body = format!("{{\"{}\": {}, \"threads\": 1}}", source.key, example(row.kind));
+        let member = (source.key.to_owned(), example(row.kind).to_owned());
+        let body = report(&[vec![member], of_a_bridge(&[source.key])].concat());
         for names in [Standard, Legacy] {
             let scrape = check_scrape(body.as_bytes(), names);
             let exposed: BTreeSet<_> = scrape.statistics().map(|family| (family.name.clone(), &*family.kind)).collect();
@@ -565,6 +580,7 @@ fn odd_values_do_not_affect_others() {
         // All keys but the one, with the same odd value.
         let keys = sources().into_iter().map(|(_, source)| source.key).filter(|key| *key != OTHER.0);
         let mut members: Vec<_> = keys.map(|key| (key.to_owned(), (*value).to_owned())).collect();
+        members.extend(of_a_bridge(&[]));
         members.extend([(OTHER.0.to_owned(), "6".to_owned()), ("z_other".to_owned(), "5".to_owned())]);
         for (names, other) in [(Standard, OTHER.1), (Legacy, OTHER.2)] {
             let scrape = check_scrape(report(&members).as_bytes(), names);
@@ -578,7 +594,8 @@ fn odd_values_do_not_affect_others() {
 fn parses_dates_around_2000_and_2100() {
     for days in (10_592..11_688).chain(47_450..47_900) {
         let noon = days * DAY + DAY / 2;
-        let seconds = scrape(&format!("{{\"current_timestamp\": {}}}", date_time(noon)), Standard, OpenMetrics);
+        let members = [vec![("current_timestamp".to_owned(), date_time(noon))], of_a_bridge(&[])].concat();
+        let seconds = scrape(&report(&members), Standard, OpenMetrics);
         assert_eq!(seconds.number("jitsi_report_timestamp_seconds"), Some(noon as f64 / 1000.0), "{days}");
     }
 }
@@ -597,13 +614,20 @@ fn response_size_is_bounded() {
         });
         fit.collect::<Vec<_>>().join(",")
     };
-    let nested =
-        |length: usize| format!("{{\"threads\":1,\"{}\":{{{}}}}}", "k".repeat(length), members(limit - length));
-    let sizes = format!("{{\"threads\":1,\"conference_sizes\":[{}1]}}", "1,".repeat(limit / 2 - 10));
+    let nested = |length: usize| {
+        format!("{{\"threads\":1,\"visitors\":1,\"{}\":{{{}}}}}", "k".repeat(length), members(limit - length))
+    };
+    let sizes = format!("{{\"threads\":1,\"visitors\":1,\"conference_sizes\":[{}1]}}", "1,".repeat(limit / 2 - 10));
     let object = format!("\"{}\":{{", "k".repeat(12));
-    let deep = format!("{{\"threads\":1,{}\"x\":1{}}}", object.repeat(16), "}".repeat(16));
-    let bodies =
-        [format!("{{\"threads\":1,{}}}", members(limit)), nested(190), nested(1000), nested(100_000), sizes, deep];
+    let deep = format!("{{\"threads\":1,\"visitors\":1,{}\"x\":1{}}}", object.repeat(16), "}".repeat(16));
+    let bodies = [
+        format!("{{\"threads\":1,\"visitors\":1,{}}}", members(limit)),
+        nested(190),
+        nested(1000),
+        nested(100_000),
+        sizes,
+        deep,
+    ];
     for body in bodies {
         for (names, format) in [(Standard, OpenMetrics), (Standard, Text), (Legacy, OpenMetrics), (Legacy, Text)] {
             let scrape = scrape(&body, names, format);
@@ -642,7 +666,7 @@ fn limits_are_exact() {
         (nested(room + 1), "1"),
         (nested(room + 7), "7"),
     ] {
-        let scrape = check_scrape(format!("{{\"threads\":1,{members}}}").as_bytes(), Standard);
+        let scrape = check_scrape(format!("{{\"threads\":1,\"visitors\":1,{members}}}").as_bytes(), Standard);
         assert_eq!(scrape.value("jitsi_unexposed_values"), Some(unexposed), "{}", &members[..40]);
     }
 }

@@ -2,28 +2,29 @@
 
 mod support;
 
+use std::fs;
 use std::time::Duration;
 
 use jitsiexporter::metrics::family::Naming::{self, Legacy, Standard};
 use jitsiexporter::metrics::format::Format::{OpenMetrics, Text};
 use jitsiexporter::scrape::expose;
-use support::Exposition;
 use support::exposition::check_scrape;
+use support::{Exposition, fixtures, json_files};
 
 /// The members of reports, and all samples that are exposed of them in both formats. A line `unexposed N` is the number of values
 /// without a metric.
 #[track_caller]
 fn assert_exposed(names: Naming, rows: &[(&str, &[&str])]) {
     for (members, expected) in rows {
-        // With a statistic more, so that it is the report of a bridge whatever else it has.
-        let body = format!("{{\"largest_conference\": 0, {members}}}");
+        // With two statistics more, so that it is the report of a bridge whatever else it has.
+        let body = format!("{{\"largest_conference\": 0, \"octo_version\": 1, {members}}}");
         let scrape = check_scrape(body.as_bytes(), names);
         let samples = scrape.statistics().flat_map(|family| &family.samples);
         let mut exposed: Vec<_> = samples.map(|sample| format!("{} {}", sample.series, sample.value)).collect();
         let unexposed = scrape.value("jitsi_unexposed_values").unwrap();
         exposed.extend((unexposed != "0").then(|| format!("unexposed {unexposed}")));
         exposed.sort();
-        let mut expected = [*expected, &["jitsi_largest_conference 0"]].concat();
+        let mut expected = [*expected, &["jitsi_largest_conference 0", "jitsi_octo_version 1"]].concat();
         expected.sort_unstable();
         assert_eq!(exposed, expected, "{members}");
     }
@@ -240,7 +241,8 @@ fn unknown_statistics_do_not_replace_known_ones() {
             &[
                 // The statistics of the exporter itself, of which `check_scrape` knows the values.
                 (r#""up": 7"#, &["unexposed 1"]),
-                (r#""exporter_build_info": 7, "exporter_build": 7"#, &["jitsi_exporter_build 7", "unexposed 1"]),
+                (r#""exporter_build_info": 7"#, &["jitsi_media_export_build_info 7"]),
+                (r#""exporter": {"up": 7}, "exporter-x": 8"#, &["jitsi_media_export_up 7", "jitsi_media_export_x 8"]),
                 (r#""scrape_error": 7"#, &["unexposed 1"]),
                 // Of the unknown, the first in the order of the keys.
                 (r#""a-b": 7, "a b": 1, "a_b": 7"#, &["jitsi_a_b 1", "unexposed 2"]),
@@ -293,7 +295,8 @@ fn exposes_unknown_numbers_and_booleans() {
     }
     let help = "Statistic unknown to this release of the exporter (k_e_y_).";
     for (format, kind) in [(OpenMetrics, "unknown"), (Text, "untyped")] {
-        let scrape = expose(Ok(br#"{"threads": 1, "k\"e\\y\n": 1}"#), || Duration::ZERO, Standard, format);
+        let scrape =
+            expose(Ok(br#"{"threads": 1, "visitors": 1, "k\"e\\y\n": 1}"#), || Duration::ZERO, Standard, format);
         let scrape = Exposition::of(&scrape.text);
         let family = scrape.statistics().find(|family| family.name == "jitsi_k_e_y_").expect("a valid name");
         assert_eq!((&*family.kind, &*family.help), (kind, help));
@@ -379,10 +382,27 @@ fn explains_documents_that_are_not_a_report() {
         ("[1]", "no_statistics", object),
         ("[[{\"conferences\": 4}]]", "no_statistics", object),
         ("[{\"conferences\": 4}, {\"conferences\": 5}]", "no_statistics", object),
-        // Other documents, and labels alone.
+        // Other documents, and labels, times and unknown keys alone.
         (r#"{"name": "JVB", "version": "2.3.312", "os": "Linux"}"#, "no_statistics", statistic),
         (r#"{"status": "UP", "uptime": 12}"#, "no_statistics", statistic),
         (r#"{"region": "eu"}"#, "no_statistics", statistic),
+        (
+            r#"{"region": "eu", "version": "2", "current_timestamp": "2026-08-20 07:30:10.030"}"#,
+            "no_statistics",
+            statistic,
+        ),
+        (r#"{"conference_sizes": [1, 2], "conferences_by_audio_senders": [3, 4]}"#, "no_statistics", statistic),
+        // One statistic, whatever its value, and the same one twice.
+        (r#"{"drain": false}"#, "no_statistics", statistic),
+        (r#"{"uptime": 12, "healthy": true}"#, "no_statistics", statistic),
+        (r#"{"current_endpoints": 3}"#, "no_statistics", statistic),
+        (r#"{"threads": 3, "thread_count": 3}"#, "no_statistics", statistic),
+        // Two that cannot be read.
+        (
+            r#"{"conferences": {}, "participants": null, "healthy": "yes", "total_bytes_sent": -1}"#,
+            "no_statistics",
+            statistic,
+        ),
         // The /stats and the own /metrics of Jicofo, with keys that the bridge has as well.
         (r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#, "no_statistics", "those of Jicofo"),
         (r#"{"conferences": 1, "bridge_selector_bridge_count": 3}"#, "no_statistics", "those of Jicofo"),
@@ -392,6 +412,95 @@ fn explains_documents_that_are_not_a_report() {
         assert!(format!("{error:#}").contains(words), "{body}: {error:#}");
     }
     assert_eq!(check_scrape(b"{\"conferences\": \"\xff\"}", Standard).reason(), Some("malformed"));
-    assert_eq!(check_scrape(b"[{\"conferences\": 4}]", Standard).value("jitsi_conferences"), Some("4"));
-    assert_eq!(check_scrape(br#"{"uptime": 12, "healthy": true}"#, Standard).value("jitsi_uptime"), Some("12"));
+    for report in
+        [r#"[{"conferences": 4, "healthy": 1}]"#, r#"{"conferences": "4", "drain_mode": "false", "uptime": 12}"#]
+    {
+        assert_eq!(check_scrape(report.as_bytes(), Standard).value("jitsi_conferences"), Some("4"));
+    }
+}
+
+/// What other URLs of a bridge answer.
+#[test]
+fn other_documents_of_a_bridge_are_not_a_report() {
+    for path in json_files(&fixtures().join("elsewhere")) {
+        let body = fs::read(&path).unwrap();
+        for names in [Standard, Legacy] {
+            assert_eq!(check_scrape(&body, names).reason(), Some("no_statistics"), "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn converts_transit_times() {
+    let times = r#""rtp_transit_time": {"bucket_le_0.0": 1.0, "bucket_le_5.0": 2.0, "bucket_le_500.0": 2.0,
+        "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 30637.0, "created": 1795937259.211}"#;
+    let lines = |name: &str, bounds: [&str; 3], sum: &str| {
+        let buckets = bounds.iter().chain([&"+Inf"]).zip([1, 2, 2, 3]);
+        let buckets = buckets.map(|(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}"));
+        buckets.chain([format!("{name}_count 3"), format!("{name}_sum {sum}")]).collect::<Vec<_>>()
+    };
+    for (names, lines) in [
+        (Standard, lines("jitsi_rtp_transit_time_seconds", ["0.0", "0.005", "0.5"], "30.637")),
+        (Legacy, lines("jitsi_rtp_transit_time", ["0.0", "5.0", "500.0"], "30637.0")),
+    ] {
+        assert_exposed(names, &[(times, &lines.iter().map(String::as_str).collect::<Vec<_>>())]);
+    }
+    // Two bounds become one.
+    let close = r#""rtp_transit_time": {"bucket_le_5e-324": 1, "bucket_le_1e-323": 1, "bucket_le_+Inf": 1, "count": 1, "sum": 0}"#;
+    assert_exposed(Standard, &[(close, &["unexposed 1"])]);
+}
+
+#[test]
+fn exposes_unknown_buckets_as_one_histogram() {
+    let delay =
+        r#""delay": {"bucket_le_1.0": 2.0, "bucket_le_+Inf": 5.0, "count": 5.0, "sum": 17.0, "created": 1795937259.2}"#;
+    let samples = [
+        "jitsi_delay_bucket{le=\"1.0\"} 2",
+        "jitsi_delay_bucket{le=\"+Inf\"} 5",
+        "jitsi_delay_count 5",
+        "jitsi_delay_sum 17.0",
+    ];
+    for names in [Standard, Legacy] {
+        let inside = format!("\"future\": {{{delay}}}");
+        let inside_samples = samples.map(|sample| sample.replace("_delay", "_future_delay"));
+        // Keys that end in a name of the histogram.
+        let clash = format!("\"delay_count\": 1, {delay}, \"delay_max\": 2, \"delay_created\": 3");
+        let clash_samples = [&samples[..], &["jitsi_delay_max 2", "unexposed 2"]].concat();
+        assert_exposed(
+            names,
+            &[
+                (delay, &samples),
+                (&inside, &inside_samples.each_ref().map(String::as_str)),
+                (&clash, &clash_samples),
+                // Contradictory: counted, and no number for each member.
+                (
+                    r#""delay": {"bucket_le_1.0": 2.0, "bucket_le_+Inf": 5.0, "count": 6.0, "sum": 17.0}"#,
+                    &["unexposed 1"],
+                ),
+                (r#""delay": {"bucket_le_1.0": 2.0}"#, &["unexposed 1"]),
+                // No buckets.
+                (r#""delay": {"count": 6.0, "sum": 17.0}"#, &["jitsi_delay_count 6.0", "jitsi_delay_sum 17.0"]),
+            ],
+        );
+    }
+    // A histogram whose names the catalogue has.
+    let taken = r#""conferences": 1, "con": {"x": 1}, "threads": {"bucket_le_+Inf": 1.0, "count": 1.0, "sum": 1.0}, "threads_count": 2"#;
+    let samples = [
+        "jitsi_conferences 1",
+        "jitsi_con_x 1",
+        "jitsi_threads_bucket{le=\"+Inf\"} 1",
+        "jitsi_threads_count 1",
+        "jitsi_threads_sum 1.0",
+        "unexposed 1",
+    ];
+    assert_exposed(Standard, &[(taken, &samples)]);
+    let taken =
+        r#""conference": {"sizes": {"bucket_le_+Inf": 1.0, "count": 1.0, "sum": 1.0}}, "conference_sizes": [1]"#;
+    let samples = [
+        "jitsi_conference_sizes_bucket{le=\"+Inf\"} 1",
+        "jitsi_conference_sizes_gcount 1",
+        "jitsi_conference_sizes_gsum 0",
+        "unexposed 1",
+    ];
+    assert_exposed(Standard, &[(taken, &samples)]);
 }

@@ -236,6 +236,14 @@ impl Row {
     }
 }
 
+/// The legacy name made of a key, or the standard one, lest it look like the exporter's own.
+const fn legacy_name(of_key: &'static str, standard: &'static str) -> &'static str {
+    match of_key.as_bytes() {
+        [b'j', b'i', b't', b's', b'i', b'_', b'e', b'x', b'p', b'o', b'r', b't', b'e', b'r', b'_', ..] => standard,
+        _ => of_key,
+    }
+}
+
 /// One line of the table. The help text is completed here with keys and units, so that a search for the bridge's own name finds
 /// the metric. A key is a string, `none` where the statistic is not in that place, or `same` where it has the same key in both.
 /// The unit is that of both keys, or one for each.
@@ -270,7 +278,7 @@ macro_rules! row {
             kind: Kind::$kind,
             standard: descriptor!($name, Kind::$kind, Unit::$unit.base(), $help),
             legacy: descriptor!(
-                concat!("jitsi_", row!(@primary $stats, $native)),
+                legacy_name(concat!("jitsi_", row!(@primary $stats, $native)), $name),
                 Kind::$kind.in_legacy_names(),
                 None,
                 $help
@@ -391,6 +399,10 @@ pub static ROWS: &[Row] = &[
     row!("endpoints_with_high_outgoing_loss",          same,                                                   "jitsi_endpoints_with_high_outgoing_loss",                    Gauge,     Plain,            "Number of local endpoints in active conferences that lose over 10 percent of what the bridge sends"),
     row!("rtt_aggregate",                              "average_rtt",                                          "jitsi_rtt_aggregate_seconds",                                Gauge,     Milliseconds,     "Average round-trip time of the local endpoints that have a valid RTCP measurement"),
     row!("tcc_unmatched_feedback",                     same,                                                   "jitsi_tcc_unmatched_feedback",                               Gauge,     Plain,            "Number of transport-cc feedback reports of the current local endpoints that match no sent packet"),
+    row!(none,                                         "rtp_transit_time",                                     "jitsi_rtp_transit_time_seconds",                             Histogram, Milliseconds,     "Distribution of the time that RTP packets spent in the bridge"),
+    row!(none,                                         "rtp_transit_time_unknown_delay_total",                 "jitsi_rtp_transit_time_unknown_delay_total",                 Counter,   Plain,            "Total number of RTP packets whose time in the bridge is not known"),
+    row!(none,                                         "rtcp_transit_time",                                    "jitsi_rtcp_transit_time_seconds",                            Histogram, Milliseconds,     "Distribution of the time that RTCP packets spent in the bridge"),
+    row!(none,                                         "rtcp_transit_time_unknown_delay_total",                "jitsi_rtcp_transit_time_unknown_delay_total",                Counter,   Plain,            "Total number of RTCP packets whose time in the bridge is not known"),
 
     // Traffic with endpoints
     row!("bit_rate_download",                          "incoming_bitrate",                                     "jitsi_download_bytes_per_second",                            Gauge,     KilobitsPerSecond / BitsPerSecond, "Rate of the RTP and RTCP received from endpoints, SRTP overhead included"),
@@ -434,6 +446,22 @@ pub static ROWS: &[Row] = &[
     row!(none,                                         "endpoint_receive_message_queue_exceptions_total",      "jitsi_endpoint_receive_message_queue_exceptions_total",      Counter,   Plain,            "Total number of exceptions in the message receive queues of endpoints"),
     row!(none,                                         "colibri_queue_dropped_packets_total",                  "jitsi_colibri_queue_dropped_packets_total",                  Counter,   Plain,            "Total number of requests dropped from the queues of conferences"),
     row!(none,                                         "colibri_queue_exceptions_total",                       "jitsi_colibri_queue_exceptions_total",                       Counter,   Plain,            "Total number of exceptions in the request queues of conferences"),
+    row!(none,                                         "relay_srtp_send_queue_dropped_packets_total",          "jitsi_relay_srtp_send_queue_dropped_packets_total",          Counter,   Plain,            "Total number of packets dropped from the SRTP send queues of relays"),
+    row!(none,                                         "relay_srtp_send_queue_exceptions_total",               "jitsi_relay_srtp_send_queue_exceptions_total",               Counter,   Plain,            "Total number of exceptions in the SRTP send queues of relays"),
+    row!(none,                                         "relay_endpoint_srtp_send_queue_dropped_packets_total", "jitsi_relay_endpoint_srtp_send_queue_dropped_packets_total", Counter,   Plain,            "Total number of packets dropped from the SRTP send queues of relayed endpoints"),
+    row!(none,                                         "relay_endpoint_srtp_send_queue_exceptions_total",      "jitsi_relay_endpoint_srtp_send_queue_exceptions_total",      Counter,   Plain,            "Total number of exceptions in the SRTP send queues of relayed endpoints"),
+
+    // Export of media to transcribers and translators. The key says exporter, which here would look like this program
+    row!(none,                                         "exporter_starts_total",                                "jitsi_media_export_starts_total",                            Counter,   Plain,            "Total number of times the export of media to a transcriber or translator was started"),
+    row!(none,                                         "exporter_websocket_failures_total",                    "jitsi_media_export_websocket_failures_total",                Counter,   Plain,            "Total number of WebSocket connections to a transcriber or translator that could not be made"),
+    row!(none,                                         "exporter_websocket_internal_errors_total",             "jitsi_media_export_websocket_internal_errors_total",         Counter,   Plain,            "Total number of WebSocket connections that a transcriber or translator closed with code 1011, internal error"),
+    row!(none,                                         "exporter_packets_sent_total",                          "jitsi_media_export_packets_sent_total",                      Counter,   Plain,            "Total number of packets sent to transcribers and translators"),
+    row!(none,                                         "exporter_transcripts_received_total",                  "jitsi_media_export_transcripts_received_total",              Counter,   Plain,            "Total number of transcription results received from transcribers"),
+    row!(none,                                         "exporter_media_events_received_total",                 "jitsi_media_export_media_events_received_total",             Counter,   Plain,            "Total number of messages with translated audio received from translators"),
+    row!(none,                                         "exporter_sending_changes_received_total",              "jitsi_media_export_sending_changes_received_total",          Counter,   Plain,            "Total number of messages received that a translated audio source starts or stops"),
+    row!(none,                                         "exporter_info_received_total",                         "jitsi_media_export_info_received_total",                     Counter,   Plain,            "Total number of info messages received from transcribers and translators"),
+    row!(none,                                         "exporter_other_messages_received_total",               "jitsi_media_export_other_messages_received_total",           Counter,   Plain,            "Total number of other messages received from transcribers and translators"),
+    row!(none,                                         "exporter_parse_failures_total",                        "jitsi_media_export_parse_failures_total",                    Counter,   Plain,            "Total number of messages from transcribers and translators that could not be parsed"),
 
     // Statistics that a current bridge does not have
     row!("colibri2",                                   none,                                                   "jitsi_colibri2",                                             Boolean,   Plain,            "Whether the bridge supports COLIBRI v2 signalling: always 1"),
@@ -585,7 +613,8 @@ mod tests {
     fn legacy_names_are_the_keys() {
         for row in ROWS {
             let suffix = if row.kind == Kind::Info { "_info" } else { "" };
-            assert_eq!(row.legacy.name, format!("jitsi_{}{suffix}", row.primary().key));
+            let key = row.primary().key.replacen("exporter_", "media_export_", 1);
+            assert_eq!(row.legacy.name, format!("jitsi_{key}{suffix}"));
         }
     }
 

@@ -8,6 +8,9 @@ use crate::metrics::report::{Number, Value};
 /// The largest number of buckets of a distribution. Those of bridges have up to 22.
 pub const MAX_BUCKETS: usize = 1024;
 
+/// The beginning of the key of a bucket in the bridge's own metrics; the upper bound follows.
+const BUCKET: &str = "bucket_le_";
+
 /// How many observations there are in each bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
@@ -41,13 +44,20 @@ impl Distribution {
         Self::new(bounds.zip(counts).collect(), Number::Unsigned(sum))
     }
 
+    /// Whether an object has the form of the bridge's own metrics, contradictory or not.
+    #[must_use]
+    pub fn has_buckets(value: &Value) -> bool {
+        let mut found = false;
+        value.members(|key, _| found |= key.starts_with(BUCKET)).is_some() && found
+    }
+
     /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the bridge's own
-    /// metrics.
+    /// metrics. It also says when it was `created`, which is dropped.
     fn from_buckets(value: &Value) -> Option<Self> {
-        let mut members = members(value, |key| key.starts_with("bucket_le_") || matches!(key, "count" | "sum"))?;
+        let mut members = members(value, |key| key.starts_with(BUCKET) || matches!(key, "count" | "sum"))?;
         let (count, sum) = (members.remove("count")?.number()?.as_count()?, members.remove("sum")?.number()?);
         let bucket = |(key, value): (Cow<str>, Value)| {
-            let bound = key.strip_prefix("bucket_le_")?;
+            let bound = key.strip_prefix(BUCKET)?;
             let bound = if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound)?.as_f64() };
             Some((bound, value.number()?.as_count()?))
         };
@@ -79,6 +89,14 @@ impl Distribution {
         let mut buckets: Vec<_> = ranges.into_iter().map(bucket).collect::<Option<_>>()?;
         buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         Self::new(buckets, object.get("total_value")?.number()?)
+    }
+
+    /// The same in another unit. `None` if the result is beyond the range of a float, or two bounds become one.
+    #[must_use]
+    pub fn convert(self, convert: impl Fn(Number) -> Option<Number>) -> Option<Self> {
+        let bucket = |(bound, count)| Some((convert(Number::Float(bound))?.as_f64(), count));
+        let buckets = self.buckets.into_iter().map(bucket).collect::<Option<_>>()?;
+        Self::new(buckets, convert(self.sum)?)
     }
 
     /// Checks what both formats require of a distribution.

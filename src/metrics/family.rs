@@ -45,7 +45,7 @@ pub enum Metric {
 
 impl Family {
     /// The names that belong to it in either format.
-    fn names(&self) -> unknown::Names<'static> {
+    fn names(&self) -> unknown::Names {
         let Descriptor { name, kind, .. } = *self.descriptor;
         if !self.descriptor.has_suffix() {
             // A legacy counter, of unknown type in OpenMetrics.
@@ -58,7 +58,8 @@ impl Family {
 /// The values of a statistic of the catalogue. `None` if the value is not what the catalogue says it is.
 fn metric(row: &'static Row, source: Source, value: &Value, names: Naming) -> Option<Metric> {
     let unit = (names == Naming::Legacy).then(|| row.primary().unit);
-    let number = |value: &Value| convert(value.number()?, source.unit, unit);
+    let in_unit = |number| convert(number, source.unit, unit);
+    let number = |value: &Value| in_unit(value.number()?);
     Some(match (row.kind, names) {
         (Kind::Gauge, _) => Metric::Number(number(value)?),
         (Kind::Counter, _) => Metric::Number(number(value).filter(|number| number.as_f64() >= 0.0)?),
@@ -71,11 +72,13 @@ fn metric(row: &'static Row, source: Source, value: &Value, names: Naming) -> Op
         },
         (Kind::Info, _) => Metric::Labels(vec![(row.primary().key, label_value(value)?)]),
         (Kind::GaugeHistogram, Naming::Legacy) => {
-            let distribution = Box::new(Distribution::read(value)?);
+            let distribution = Distribution::read(value)?;
             let _ = distribution.by_size()?;
-            Metric::BySize(distribution)
+            Metric::BySize(Box::new(distribution))
         }
-        (Kind::GaugeHistogram | Kind::Histogram, _) => Metric::Distribution(Box::new(Distribution::read(value)?)),
+        (Kind::GaugeHistogram | Kind::Histogram, _) => {
+            Metric::Distribution(Box::new(Distribution::read(value)?.convert(in_unit)?))
+        }
     })
 }
 
@@ -88,9 +91,8 @@ pub struct Families {
     pub unknown: Vec<UnknownStatistic>,
     /// How many values of the report are in none of them.
     pub unexposed: u64,
-    /// Whether the report has a statistic of a bridge, readable or not. Labels of the info metric do not count: `/about/version`
-    /// has a `version` too.
-    pub is_of_bridge: bool,
+    /// How many keys of the catalogue have the number or the boolean that is expected of them, and are exposed.
+    pub readable: usize,
     /// Whether it is the report of Jicofo, which shares `conferences` and others with the bridge.
     pub is_of_jicofo: bool,
 }
@@ -110,10 +112,10 @@ const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_co
 pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     let mut report = collect(body)?;
     let list = choose(&mut report.known, names);
-    let is_of_bridge = report.has_statistic();
+    let readable = report.readable();
     let is_of_jicofo = report.is_of_jicofo;
     let (unknown, unexposed) = left_over(report, &list);
-    Ok(Families { list, unknown, unexposed, is_of_bridge, is_of_jicofo })
+    Ok(Families { list, unknown, unexposed, readable, is_of_jicofo })
 }
 
 /// The values of a report, of each key the last.
@@ -150,10 +152,12 @@ fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
 }
 
 impl Collected<'_> {
-    /// Whether there is a statistic, and not only labels.
-    fn has_statistic(&self) -> bool {
-        let is_there = |(_, number): &(Source, usize)| self.known[*number].value.is_some();
-        KEYS.rows().any(|(row, sources)| row.kind != Kind::Info && sources.iter().any(is_there))
+    /// How many keys are exposed as a number or a boolean.
+    fn readable(&self) -> usize {
+        let is_readable = |(known, (_, row)): &(&Known, (_, &Row))| {
+            known.exposed && matches!(row.kind, Kind::Gauge | Kind::Counter | Kind::Boolean)
+        };
+        self.known.iter().zip(KEYS.all()).filter(is_readable).count()
     }
 }
 
@@ -264,6 +268,7 @@ mod tests {
             ("2020-02-29 23:59:59.999", 1_583_020_799.999),
             ("2026-08-20 07:30:10.030", 1_787_211_010.03),
             ("2026-08-20T07:30:10.030Z", 1_787_211_010.03),
+            ("2026-08-20T07:30:10.030+00:00", 1_787_211_010.03),
             ("2026-08-20 07:30:10", 1_787_211_010.0),
         ] {
             assert_eq!(read(text), Some(Number::Float(seconds)), "{text}");
@@ -280,6 +285,9 @@ mod tests {
             "1969-12-31 23:59:59.999",
             "2026-01-01 00:00:+1.000",
             "2026-01-01 00:00:00,000",
+            "2026-08-20 07:30:10.030+02:00",
+            "2026-08-20 07:30:10+02:00",
+            "2026-08-20T07:30:10.030-02:00",
             "2026-01-0\u{661} 00:00:00.00",
         ] {
             assert_eq!(read(text), None, "{text}");

@@ -15,10 +15,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::catalogue::{Descriptor, Kind};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::family::{Family, Metric};
 use crate::metrics::format::{Format, PerFormat};
 use crate::metrics::report::Number;
-use crate::metrics::unknown::UnknownStatistic;
+use crate::metrics::unknown::{UnknownStatistic, UnknownValue};
 
 /// Writes the whole exposition.
 #[must_use]
@@ -59,21 +60,26 @@ fn write_family(text: &mut String, Family { descriptor, metric }: &Family, forma
         }
         (Metric::Distribution(distribution), [head, bucket, one, other]) => {
             text.push_str(head);
-            let mut cumulative = 0;
-            for (bound, count) in distribution.buckets() {
-                cumulative += count;
-                text.push_str(bucket);
-                write_labels(text, [("le", &*spelt(*bound))].into_iter());
-                write_line_end(text, Number::Unsigned(cumulative));
-            }
-            let (count, sum) = (Number::Unsigned(distribution.count()), distribution.sum());
-            let values = if descriptor.kind == Kind::Histogram { [sum, count] } else { [count, sum] };
-            for (head, value) in [one, other].into_iter().zip(values) {
-                text.push_str(head);
-                write_line_end(text, value);
-            }
+            write_distribution(text, distribution, descriptor.kind, [bucket, one, other]);
         }
         _ => unreachable!("the pieces are those of the kind"),
+    }
+}
+
+/// Writes the samples of a distribution, each after the text that stands before its label or value.
+fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind, [bucket, one, other]: [&str; 3]) {
+    let mut cumulative = 0;
+    for (bound, count) in distribution.buckets() {
+        cumulative += count;
+        text.push_str(bucket);
+        write_labels(text, [("le", &*spelt(*bound))].into_iter());
+        write_line_end(text, Number::Unsigned(cumulative));
+    }
+    let (count, sum) = (Number::Unsigned(distribution.count()), distribution.sum());
+    let values = if kind == Kind::Histogram { [sum, count] } else { [count, sum] };
+    for (head, value) in [one, other].into_iter().zip(values) {
+        text.push_str(head);
+        write_line_end(text, value);
     }
 }
 
@@ -84,7 +90,6 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
     let stem = descriptor.family_name();
     let stem = unit.and_then(|unit| stem.strip_suffix(unit)?.strip_suffix('_')).unwrap_or(stem);
     let family = |kind| before_value(stem, unit, help, kind, format);
-    let head = |text: String| text[..=text.trim_end().rfind('\n').unwrap_or_default()].to_owned();
     match (kind, format) {
         (Kind::Counter, _) if descriptor.has_suffix() => vec![family(MetricType::Counter)],
         (Kind::Counter, Format::OpenMetrics) => vec![family(MetricType::Unknown)],
@@ -95,14 +100,14 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
             let family = |suffix, kind| before_value(&format!("{name}{suffix}"), None, help, kind, format);
             let [buckets, count, sum] = ["_bucket", "_gcount", "_gsum"];
             vec![
-                head(family(buckets, MetricType::Unknown)),
+                without_sample(family(buckets, MetricType::Unknown)),
                 format!("{name}{buckets}"),
                 family(count, MetricType::Gauge),
                 family(sum, MetricType::Gauge),
             ]
         }
         (Kind::GaugeHistogram | Kind::Histogram, _) => {
-            let mut head = head(family(MetricType::Histogram));
+            let mut head = without_sample(family(MetricType::Histogram));
             if kind == Kind::GaugeHistogram {
                 head = head.replacen(" histogram\n", " gaugehistogram\n", 1);
             }
@@ -127,6 +132,12 @@ fn before_value(stem: &str, unit: Option<&str>, help: &str, kind: MetricType, fo
     written
 }
 
+/// HELP, TYPE and UNIT alone.
+fn without_sample(mut before_value: String) -> String {
+    before_value.truncate(before_value.rfind('\n').map_or(0, |end| end + 1));
+    before_value
+}
+
 /// A family whose value is 0.
 #[derive(Debug)]
 struct Zero {
@@ -147,22 +158,36 @@ impl Collector for Zero {
 }
 
 fn write_unknown(text: &mut String, statistic: &UnknownStatistic, format: Format) {
-    static TEXT: PerFormat<Vec<String>> = PerFormat::new();
+    static NUMBER: PerFormat<Vec<String>> = PerFormat::new();
+    static HISTOGRAM: PerFormat<Vec<String>> = PerFormat::new();
     // Characters that neither a name nor a help text has.
     const NAME: char = '\u{1}';
     const KEY: char = '\u{2}';
-    let pieces = TEXT.get(format, || {
+    let before_value = |kind| {
         let help = format!("Statistic unknown to this release of the exporter ({KEY}).");
-        let text = before_value(&NAME.to_string(), None, &help, MetricType::Unknown, format);
-        text.split([NAME, KEY]).map(str::to_owned).collect()
-    });
+        before_value(&NAME.to_string(), None, &help, kind, format)
+    };
+    let pieces = |text: String| text.split([NAME, KEY]).map(str::to_owned).collect();
     let (name, key) = (statistic.name(), statistic.key());
-    // HELP, the key in it, TYPE, the sample.
-    for (piece, after) in pieces.iter().zip([name, key, name, name, ""]) {
-        text.push_str(piece);
-        text.push_str(after);
+    let mut fill = |pieces: &[String], with: &[&str]| {
+        for (piece, after) in pieces.iter().zip(with) {
+            text.push_str(piece);
+            text.push_str(after);
+        }
+    };
+    match &statistic.value {
+        UnknownValue::Number(number) => {
+            let pieces = NUMBER.get(format, || pieces(before_value(MetricType::Unknown)));
+            fill(pieces, &[name, key, name, name, ""]);
+            write_line_end(text, *number);
+        }
+        UnknownValue::Histogram(distribution) => {
+            let pieces = HISTOGRAM.get(format, || pieces(without_sample(before_value(MetricType::Histogram))));
+            fill(pieces, &[name, key, name, ""]);
+            let [bucket, sum, count] = ["_bucket", "_sum ", "_count "].map(|suffix| format!("{name}{suffix}"));
+            write_distribution(text, distribution, Kind::Histogram, [&bucket, &sum, &count]);
+        }
     }
-    write_line_end(text, statistic.number);
 }
 
 /// Writes a number as prometheus-client would, and ends the line.

@@ -164,7 +164,10 @@ impl<'a> Value<'a> {
     /// The value as a time: text as in `2026-08-20 07:30:10.030`, in UTC.
     #[must_use]
     pub fn time(&self) -> Option<SystemTime> {
-        humantime::parse_rfc3339_weak(&self.string()?).ok()
+        let text = self.string()?;
+        let utc = text.strip_suffix("+00:00").unwrap_or(&text);
+        // humantime skips an offset that follows a fraction, instead of applying or refusing it.
+        if utc.contains('+') { None } else { humantime::parse_rfc3339_weak(utc).ok() }
     }
 
     /// The elements of an array. A string that contains an array counts as that array. `None` if there are more than `limit`.

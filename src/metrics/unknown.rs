@@ -1,11 +1,13 @@
 //! The statistics of a report that the catalogue does not have: a bridge newer than the exporter loses nothing.
 //!
-//! Numbers and booleans are exposed under a name made of the key. The limits together bound the memory and the response that a
+//! Numbers and booleans are exposed under a name made of the key, and so are histograms in the form of the bridge's own metrics. The limits together bound the memory and the response that a
 //! hostile report costs; none of them is near what a bridge sends.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use crate::metrics::catalogue;
+use crate::metrics::catalogue::{self, Kind};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{Number, Value};
 
 /// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge has 52. A key
@@ -60,7 +62,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A number under a key that the catalogue does not have.
+/// A statistic under a key that the catalogue does not have.
 #[derive(Debug)]
 pub struct UnknownStatistic {
     /// The name, and the key as a help text may have it.
@@ -68,7 +70,16 @@ pub struct UnknownStatistic {
     /// The length of the name.
     name: usize,
     /// The value.
-    pub number: Number,
+    pub value: UnknownValue,
+}
+
+/// What is exposed of an unknown statistic.
+#[derive(Debug)]
+pub enum UnknownValue {
+    /// A number of unknown type.
+    Number(Number),
+    /// A histogram.
+    Histogram(Box<Distribution>),
 }
 
 impl UnknownStatistic {
@@ -86,11 +97,11 @@ impl UnknownStatistic {
 }
 
 /// The names that belong to a family in either format: a base, and the suffixes that samples may have.
-pub type Names<'a> = (&'a str, &'static [&'static str]);
+pub type Names = (&'static str, &'static [&'static str]);
 
 /// The unknown statistics among the members of a report, by name, and the number of values that are not in any. If several have one
 /// name, the first wins. `reserved` are the names of the other families.
-pub fn find<'a>(members: Members, reserved: impl Iterator<Item = Names<'a>>) -> (Vec<UnknownStatistic>, u64) {
+pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (Vec<UnknownStatistic>, u64) {
     let mut unknown = Unknown { found: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
     unknown.add_all("", members, MAX_NESTING);
     while let Some(Object { path, value, nesting }) = unknown.objects.pop() {
@@ -105,7 +116,7 @@ pub fn find<'a>(members: Members, reserved: impl Iterator<Item = Names<'a>>) -> 
     found.sort_by(|one, other| one.name().cmp(other.name()));
     found.dedup_by(|later, earlier| later.name() == earlier.name());
     if !found.is_empty() {
-        remove_reserved(&mut found, reserved);
+        remove_taken(&mut found, reserved);
     }
     unexposed += (all - found.len()) as u64;
     (found, unexposed)
@@ -149,9 +160,13 @@ impl<'a> Unknown<'a> {
             return false;
         }
         self.room_for_keys -= path.len();
-        let number = match value {
-            Value::Number(number) => number,
-            Value::Boolean(truth) => Number::Unsigned(truth.into()),
+        let value = match value {
+            Value::Number(number) => UnknownValue::Number(number),
+            Value::Boolean(truth) => UnknownValue::Number(Number::Unsigned(truth.into())),
+            Value::Object(_) if Distribution::has_buckets(&value) => match Distribution::read(&value) {
+                Some(distribution) => UnknownValue::Histogram(Box::new(distribution)),
+                None => return false,
+            },
             Value::Object(_) if nesting > 0 => {
                 self.objects.push(Object { path: format!("{path}_"), value, nesting });
                 return true;
@@ -159,47 +174,66 @@ impl<'a> Unknown<'a> {
             _ => return false,
         };
         let (text, name) = name_and_key(path);
-        self.found.push(UnknownStatistic { text: text.into_boxed_str(), name, number });
+        self.found.push(UnknownStatistic { text: text.into_boxed_str(), name, value });
         true
     }
 }
 
 /// The name and the key for the help text in one string, and the length of the name.
 ///
-/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.)
+/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.) A key of
+/// the bridge's media export, which begins with `exporter_`, must not look like a metric of this exporter.
 fn name_and_key(path: &str) -> (String, usize) {
-    let mut text = String::with_capacity("jitsi_".len() + 2 * path.len());
+    let mut text = String::with_capacity("jitsi_media_".len() + 2 * path.len());
     text.push_str("jitsi_");
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let of_export = path.strip_prefix("exporter").filter(|rest| rest.starts_with(|c: char| !c.is_ascii_alphanumeric()));
+    text.push_str(of_export.map_or("", |_| "media_export"));
+    let rest = of_export.unwrap_or(path);
     let name;
     if path.bytes().all(is_name) {
-        text.push_str(path);
+        text.push_str(rest);
         name = text.len();
         text.push_str(path);
     } else {
-        text.extend(path.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
+        text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
         name = text.len();
         text.extend(path.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
     }
     (text, name)
 }
 
-/// Removes from `found`, which is sorted by name, what has a name that belongs to another family in either format: a parser would
-/// see one sample twice, or a sample in the wrong family.
-fn remove_reserved<'a>(found: &mut Vec<UnknownStatistic>, reserved: impl Iterator<Item = Names<'a>>) {
+/// Removes from `found` what has a name that belongs to another family in either format: a parser would see one sample twice, or a
+/// sample in the wrong family. Of unknown statistics, histograms win.
+fn remove_taken(found: &mut Vec<UnknownStatistic>, reserved: impl Iterator<Item = Names>) {
     // The metrics about the scrape are always present.
-    let own = catalogue::OWN.iter().map(|own| (own.name, &[""][..]));
-    let mut name = String::new();
-    for (base, suffixes) in reserved.chain(own) {
-        for suffix in suffixes {
-            name.clear();
-            name.push_str(base);
-            name.push_str(suffix);
-            if let Ok(place) = found.binary_search_by(|statistic| statistic.name().cmp(&name)) {
-                found.remove(place);
-            }
+    let own = catalogue::OWN.iter().map(|own| (own.name, own.kind.suffixes()));
+    let mut taken: HashMap<Cow<'static, str>, &[&str]> =
+        reserved.chain(own).map(|(base, suffixes)| (base.into(), suffixes)).collect();
+    let suffixes = Kind::Histogram.suffixes();
+    found.retain(|statistic| {
+        let name = statistic.name();
+        let is_histogram = matches!(statistic.value, UnknownValue::Histogram(_));
+        if !is_histogram {
+            return true;
         }
-    }
+        let is_free = suffixes.iter().all(|suffix| !is_taken(&taken, &format!("{name}{suffix}")));
+        if is_free {
+            taken.insert(name.to_owned().into(), suffixes);
+        }
+        is_free
+    });
+    found.retain(|statistic| match statistic.value {
+        UnknownValue::Number(_) => !is_taken(&taken, statistic.name()),
+        UnknownValue::Histogram(_) => true,
+    });
+}
+
+/// Whether a name is one of a base and one of its suffixes.
+fn is_taken(taken: &HashMap<Cow<str>, &[&str]>, name: &str) -> bool {
+    let has = |base, suffix| taken.get(base).is_some_and(|suffixes| suffixes.contains(&suffix));
+    let with_suffix = name.rfind('_').map(|place| name.split_at(place));
+    has(name, "") || with_suffix.is_some_and(|(base, suffix)| has(base, suffix))
 }
 
 #[cfg(test)]
@@ -216,6 +250,10 @@ mod tests {
             ("1st", "jitsi_1st"),
             ("schlüssel", "jitsi_schl_ssel"),
             ("a:b", "jitsi_a_b"),
+            ("exporter_build_info", "jitsi_media_export_build_info"),
+            ("exporter-x", "jitsi_media_export_x"),
+            ("exporter", "jitsi_exporter"),
+            ("exporters", "jitsi_exporters"),
             ("a\nb\"c\\d", "jitsi_a_b_c_d"),
         ] {
             let (text, name) = name_and_key(key);
