@@ -322,7 +322,7 @@ fn counts_values_without_a_metric() {
 #[test]
 fn limits_nesting() {
     let nested = |depth: usize| format!("\"k\": {}1{}", "{\"k\":".repeat(depth), "}".repeat(depth));
-    assert_exposed(Standard, &[(&nested(15), &[&format!("jitsi_k{} 1", "_k".repeat(15))])]);
+    assert_exposed(Standard, &[(&nested(16), &[&format!("jitsi_k{} 1", "_k".repeat(16))])]);
     for value in [nested(17), nested(10_000), format!("\"k\": {}{}", "[".repeat(100_000), "]".repeat(100_000))] {
         assert_exposed(Standard, &[(&value, &["unexposed 1"])]);
     }
