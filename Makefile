@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 KEYS = fixtures
 
-.PHONY: help run test lint doc expositions e2e web-config rules keys observability grafana-schema released bench bench-instructions generate \
-	package-tools dist image deb sbom check-packages check-reproducible check-deploy crate fuzz coverage mutants chaos soak
+.PHONY: help run test lint doc expositions e2e web-config rules keys autoscaling observability grafana-schema released bench \
+	bench-instructions generate package-tools dist image deb sbom check-packages check-reproducible check-deploy crate fuzz coverage \
+	mutants chaos soak
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,10 +42,12 @@ rules: ## test alert and recording rules with promtool
 	promtool check rules deploy/prometheus/rules.yml deploy/prometheus/legacy.yml
 	promtool test rules deploy/prometheus/tests/*.yml
 
+autoscaling: ## calculate how many bridges the autoscalers keep in each of many fleets; needs promtool
+	python3 deploy/kubernetes/autoscaling/check.py
+
 observability: ## run every query of the dashboards and rules on a real Prometheus
 	cargo build
 	python3 deploy/prometheus/check/observability.py target/debug/jitsiexporter
-	python3 deploy/kubernetes/autoscaling/check.py target/debug/jitsiexporter
 
 grafana-schema: ## check the dashboards against Grafana's own types; needs npm
 	python3 deploy/prometheus/check/schema.py

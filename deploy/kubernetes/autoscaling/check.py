@@ -1,163 +1,212 @@
 #!/usr/bin/env python3
-"""Runs the queries of deploy/kubernetes/autoscaling on a real Prometheus that scrapes real exporters, and checks the results.
+"""Checks how many bridges the autoscaling of this folder keeps, over a table of fleets.
 
-One exporter stands before each bridge of four namespaces: a busy one with bridges that drain and one that is down, a quiet one,
-one in which all bridges drain, and one with the bridge's own metrics as the source. For the scaler that asks the exporters
-itself, the response to a client without an Accept header is read as that scaler reads it: by the parser of promtool check
-metrics, which is the same one, and as a gauge.
-
-Needs prometheus (Debian package of that name), which brings promtool.
-
-    deploy/kubernetes/autoscaling/check.py target/debug/jitsiexporter
+promtool evaluates the queries of the manifests over the series that Prometheus has of a fleet. What follows from the results is
+calculated as the controller does, with the targets in the manifests. Needs promtool (Debian package prometheus).
 """
 
-import contextlib
-import http.client
 import json
 import math
-import os
 import pathlib
-import re
 import subprocess
 import sys
-import time
+import tempfile
 
 sys.dont_write_bytecode = True
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "tests/tools"))
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "deploy/prometheus/check"))
+FOLDER = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(FOLDER.parents[2] / "tests/tools"))
 
-from observability import configuration
-from programs import ROOT, Bridge, exporter, prometheus, script
+from programs import script, use_packages
 
-FOLDER = ROOT / "deploy/kubernetes/autoscaling"
 LIMIT = 60
-# The namespace in the manifests.
-NAMESPACE = "jitsi"
+# Minutes: how long a fleet was well, and when the queries are asked.
+CHANGE, NOW = 10, 20
+# The tolerance of the controller: --horizontal-pod-autoscaler-tolerance.
+TOLERANCE = 0.1
 
-UP = {"drain": False, "graceful_shutdown": False, "shutting_down": False}
-# Namespace and pod: the report at the path, None if the bridge is down.
-FLEET = {
-    ("jitsi", "busy"): ("/colibri/stats", UP | {"stress_level": 0.5}),
-    ("jitsi", "calm"): ("/colibri/stats", UP | {"stress_level": 0.25}),
-    # A JVM that cannot read its CPU load.
-    ("jitsi", "blind"): ("/colibri/stats", UP | {"stress_level": -1.1}),
-    ("jitsi", "drained"): ("/colibri/stats", UP | {"stress_level": 0.9, "drain": True}),
-    ("jitsi", "stopping"): ("/colibri/stats", UP | {"stress_level": 0.8, "graceful_shutdown": True}),
-    ("jitsi", "stopped"): ("/colibri/stats", {"stress_level": 0.7, "shutting_down": True}),
-    ("jitsi", "down"): ("/colibri/stats", None),
-    # The drained one would raise the mean above 0.1.
-    ("quiet", "one"): ("/colibri/stats", UP | {"stress_level": 0.125}),
-    ("quiet", "two"): ("/colibri/stats", UP | {"stress_level": 0.0625}),
-    ("quiet", "drained"): ("/colibri/stats", UP | {"stress_level": 0.9, "drain": True}),
-    ("leaving", "one"): ("/colibri/stats", UP | {"stress_level": 0.5, "drain": True}),
-    ("native", "one"): ("/metrics", {"stress": 0.75, "drain_mode": False, "graceful_shutdown": False}),
-    ("native", "two"): ("/metrics", {"stress": 0.25, "drain_mode": True, "graceful_shutdown": False}),
-}
-# What the two triggers are in each namespace; None is no result. Three bridges of the first are neither draining nor down.
-EXPECTED = {
-    "jitsi": {"load": 0.75, "hold": 3},
-    "quiet": {"load": 0.1875, "hold": 0},
-    "leaving": {"load": None, "hold": None},
-    "native": {"load": 0.75, "hold": 1},
-    "none": {"load": None, "hold": None},
-}
-
-
-def response(path):
-    namespace, pod, *_ = path.strip("/").split("/")
-    document = FLEET[namespace, pod][1]
-    return (200, json.dumps(document).encode()) if document else (502, b"")
-
-
-def blocks(text, key):
-    """The values of a key of YAML that are literal blocks."""
-    found = []
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if line.strip() == f"{key}: |":
-            indent = len(line) - len(line.lstrip())
-            block = []
-            for inner in lines[number + 1 :]:
-                if inner.strip() and len(inner) - len(inner.lstrip()) <= indent:
-                    break
-                block.append(inner)
-            found.append("\n".join(block))
-    return found
-
-
-def queries(namespace):
-    """Each query as KEDA, or prometheus-adapter for a HorizontalPodAutoscaler of this namespace, asks it."""
-    keda = (FOLDER / "keda-prometheus.yaml").read_text()
-    names = re.findall(r"^ +name: (load|hold)$", keda, re.M)
-    for name, query in zip(names, blocks(keda, "query"), strict=True):
-        assert f'namespace="{NAMESPACE}"' in query
-        yield f"keda-prometheus.yaml {name}", name, query.replace(f'namespace="{NAMESPACE}"', f'namespace="{namespace}"')
-    adapter = (FOLDER / "prometheus-adapter.yaml").read_text()
-    names = re.findall(r"^ +as: jitsi_bridges_(load|hold)$", adapter, re.M)
-    for name, query in zip(names, blocks(adapter, "metricsQuery"), strict=True):
-        filled = query.replace("<<.Series>>", "jitsi_stress_level").replace("<<.LabelMatchers>>", f'namespace="{namespace}"')
-        assert "<<" not in filled
-        yield f"prometheus-adapter.yaml {name}", name, filled
+# A bridge is a number, its stress, or one of these words with one behind it:
+#   dead        it does not answer; the exporter beside it does
+#   stopped     its exporter does not answer
+#   starting    a new pod whose bridge does not answer yet
+#   drained, graceful_shutdown, shutting_down    it is a replica and takes no new conferences
+#   deleted     its pod is terminating: it drains and is no replica
+#   unseen      the same, without kube-state-metrics
+# A fleet is its bridges, the results of load and hold, where None is an error, and the replicas that the controller then wants.
+NAN, INF = math.nan, math.inf
+FLEETS = [
+    # Idle, steady and busy fleets.
+    ([0.02, 0.02], 0.04, 0, 2),
+    ([0.02, 0.02, 0.02], 0.06, 0, 2),
+    ([0.09, 0.09, 0.09, 0.09], 0.36, 0, 2),
+    ([0.1, 0.1, 0.1], 0.3, 1, 3),
+    ([0.2, 0.2, 0.2], 0.6, 1, 3),
+    ([0.32, 0.32, 0.32], 0.96, 1, 3),
+    ([0.34, 0.34, 0.34], 1.02, 1, 4),
+    ([0.5, 0.5], 1, 1, 4),
+    ([0.9] * 8, 7.2, 1, 8),
+    ([0] * 8, 0, 0, 2),
+    # A bridge that does not report is no reason to remove one that works, and no help to the others.
+    ([0.2, 0.2, "stopped"], 0.7, 1, 3),
+    ([0.2, 0.2, "dead"], 0.7, 1, 3),
+    ([0.2, 0.2, NAN], 0.7, 1, 3),
+    ([0.2, 0.2, INF], 0.7, 1, 3),
+    ([0.02, 0.02, "dead"], 0.34, 1, 3),
+    ([0.02, 0.02, "stopped"], 0.34, 1, 3),
+    ([0.6, "dead"], 0.9, 1, 3),
+    ([0.6, "stopped"], 0.9, 1, 3),
+    ([0.6, NAN], 0.9, 1, 3),
+    (["dead"] * 3, 0.9, 1, 3),
+    (["stopped"] * 3, 0.9, 1, 3),
+    ([NAN] * 3, 0.9, 1, 3),
+    # The JVM cannot read its CPU load.
+    ([-1.1] * 3, 0.9, 1, 3),
+    ([0.5, 0.25, -1.1], 1.05, 1, 4),
+    # The bridge that was just added is not counted twice.
+    ([0.4, 0.4, "starting"], 0.8, 1, 3),
+    ([0.02, 0.02, "starting"], 0.04, 1, 3),
+    # A bridge that drains is no help either; its own stress does not count.
+    ([0.2, 0.2, "drained 0.02"], 0.7, 1, 3),
+    ([0.2, 0.2, "graceful_shutdown 0.9"], 0.7, 1, 3),
+    ([0.2, 0.2, "shutting_down 0.9"], 0.7, 1, 3),
+    ([0.6, "drained 0.9"], 0.9, 1, 3),
+    ([0.02, 0.02, 0.02, "drained 0.9"], 0.36, 0, 2),
+    (["drained 0.5"] * 3, 0.9, None, 3),
+    # A pod that is being deleted is not one of the replicas.
+    ([0.2, 0.2, "deleted 0.9"], 0.4, 1, 2),
+    ([0.02, 0.02, 0.02, "deleted 0.9"], 0.06, 0, 2),
+    ([0.32, 0.32, 0.32, "deleted 0.2", "deleted 0.2", "deleted 0.2"], 0.96, 1, 3),
+    ([0.2, 0.2, "unseen 0.9"], 0.7, 1, 3),
+    ([0.02, 0.02, 0.02, "unseen 0.9"], 0.36, 0, 2),
+    # No data.
+    ([], None, None, None),
+]
 
 
-def check_queries(server, complain):
-    asked = 0
-    for namespace, expected in EXPECTED.items():
-        for what, name, query in queries(namespace):
-            asked += 1
-            # More than one element is an error in KEDA.
-            values = [float(series["value"][1]) for series in server.query(query)]
-            wanted = [] if expected[name] is None else [expected[name]]
-            if len(values) != len(wanted) or not all(math.isclose(*pair, abs_tol=1e-9) for pair in zip(values, wanted)):
-                complain(f"{what} in the namespace {namespace}: {values} instead of {wanted}")
-    return asked
+def series(number, bridge):
+    """What Prometheus has of a bridge: the values of each series, one a minute. Until CHANGE every bridge works."""
+    state, stress = bridge.split() if " " in str(bridge) else (str(bridge), str(bridge))
+    # From the first value to the second one.
+    found = {"up": ("1", "1"), "jitsi_up": ("1", "1"), "jitsi_stress_level": ("0.2", {"nan": "NaN", "inf": "Inf"}.get(stress, stress))}
+    found |= {name: ("0", "0") for name in ("jitsi_drain", "jitsi_graceful_shutdown", "jitsi_shutting_down")}
+    if state in ("dead", "stopped"):
+        found = {name: (before, "stale") for name, (before, _) in found.items()}
+        found["up"] = ("1", "1" if state == "dead" else "0")
+        found["jitsi_up"] = ("1", "0" if state == "dead" else "stale")
+    elif state == "starting":
+        found = {"up": ("_", "1"), "jitsi_up": ("_", "0")}
+    elif state in ("graceful_shutdown", "shutting_down"):
+        found[f"jitsi_{state}"] = ("0", "1")
+    elif state in ("drained", "deleted", "unseen"):
+        found["jitsi_drain"] = ("0", "1")
+        if state == "deleted":
+            found["kube_pod_deletion_timestamp"] = ("_", "1")
+    change = NOW - 2 if state == "starting" else CHANGE
+    for name, (before, after) in found.items():
+        # kube-state-metrics is a job of its own.
+        labels = 'job="kube-state-metrics", uid="x"' if name.startswith("kube") else f'job="jitsi", instance="10.0.0.{number}:9700"'
+        values = [before] * change + [after] * (NOW + 1 - change)
+        yield {"series": f'{name}{{namespace="jitsi", pod="jvb-{number}", {labels}}}', "values": " ".join(values)}
 
 
-def check_direct(targets, complain):
-    """Asks the exporters as the metrics-api scaler does: without Accept, for one gauge, and adds up what it gets."""
-    name = re.search(r"valueLocation: (\w+)", (FOLDER / "keda-metrics-api.yaml").read_text())[1]
-    total = 0
-    for pod in ("busy", "calm", "down"):
-        connection = http.client.HTTPConnection(targets["jitsi", pod], timeout=10)
-        connection.putrequest("GET", "/metrics", skip_accept_encoding=True)
-        connection.putheader("User-Agent", "Go-http-client/1.1")
-        connection.endheaders()
-        response = connection.getresponse()
-        text = response.read().decode()
-        if response.status != 200 or not response.headers["Content-Type"].startswith("text/plain; version=0.0.4"):
-            complain(f"metrics-api: {response.status} {response.headers['Content-Type']}")
-        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=20)
-        if "parsing error" in done.stderr:
-            complain(f"metrics-api: {done.stderr}")
-        found = re.findall(rf"^{name} (\S+)$", text, re.M)
-        if found and f"# TYPE {name} gauge\n" not in text:
-            complain(f"metrics-api: {name} is not a gauge")
-        if bool(found) != (pod != "down"):
-            complain(f"metrics-api: {pod} says {found}")
-        total += sum(map(float, found))
-    if total != 0.75:
-        complain(f"metrics-api: the sum is {total}")
+# Others in the namespace and other namespaces, in every fleet: they must not count.
+OTHERS = [
+    {"series": 'up{namespace="jitsi", pod="prosody-0", job="prosody"}', "values": f"0x{NOW}"},
+    {"series": 'up{namespace="other", pod="jvb-0", job="jitsi"}', "values": f"0x{NOW}"},
+    {"series": 'jitsi_stress_level{namespace="other", pod="jvb-1", job="jitsi"}', "values": f"5x{NOW}"},
+    {"series": 'kube_pod_deletion_timestamp{namespace="other", pod="jvb-1", job="kube-state-metrics"}', "values": f"1x{NOW}"},
+]
+
+
+def read(name):
+    import yaml
+
+    return yaml.safe_load((FOLDER / name).read_text())
+
+
+def autoscalers():
+    """Each way to scale: its name, its limits, and for load and hold the query, the type of target and the target."""
+    keda = read("keda-prometheus.yaml")["spec"]
+    triggers = {trigger["name"]: trigger for trigger in keda["triggers"]}
+    metrics = {
+        name: (trigger["metadata"]["query"], trigger.get("metricType", "AverageValue"), float(trigger["metadata"]["threshold"]))
+        for name, trigger in triggers.items()
+    }
+    assert all(trigger["metadata"]["ignoreNullValues"] == "false" for trigger in triggers.values()), "an empty result would be 0"
+    yield "keda-prometheus.yaml", (keda["minReplicaCount"], keda["maxReplicaCount"]), metrics
+
+    adapter = {rule["name"]["as"]: rule["metricsQuery"] for rule in read("prometheus-adapter.yaml")["rules"]["external"]}
+    hpa, chart = read("hpa.yaml")["spec"], read("jitsi-helm.yaml")["jvb"]["autoscaling"]
+    for file, spec in (("hpa.yaml", hpa), ("jitsi-helm.yaml", chart)):
+        metrics = {}
+        for metric in (metric["external"] for metric in spec["metrics"]):
+            name, target = metric["metric"]["name"], metric["target"]
+            quantity = target["value" if target["type"] == "Value" else "averageValue"]
+            value = int(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+            query = adapter[name].replace("<<.LabelMatchers>>", 'namespace="jitsi"')
+            metrics[name.removeprefix("jitsi_bridges_")] = (query, target["type"], value)
+        yield file, (spec["minReplicas"], spec["maxReplicas"]), metrics
+
+
+def wanted(replicas, ready, limits, metrics, results):
+    """The replicas that the controller wants in the end, None for an error (pkg/controller/podautoscaler, Kubernetes 1.37)."""
+    proposals = []
+    for name, (_, kind, target) in metrics.items():
+        if results[name] is None:
+            continue
+        # The controller gets thousandths.
+        usage, target = round(results[name] * 1000), round(target * 1000)
+        each = replicas if kind == "AverageValue" else 1
+        ratio = usage / (target * each)
+        if 1 - TOLERANCE <= ratio <= 1 + TOLERANCE:
+            proposals.append(replicas)
+        else:
+            proposals.append(math.ceil(usage / target * (1 if kind == "AverageValue" else ready)))
+    # With an error, bridges may be added but not removed.
+    failed = len(proposals) < len(metrics)
+    if not proposals or failed and max(proposals) < replicas:
+        return None
+    return max(limits[0], min(limits[1], max(proposals)))
 
 
 def main():
-    binary = os.path.abspath(sys.argv[1])
-    complaints = []
-    bridge = Bridge(response)
-    with contextlib.ExitStack() as stack:
-        targets = {
-            (namespace, pod): stack.enter_context(exporter(binary, "--url", f"{bridge.url}/{namespace}/{pod}{path}")).address
-            for (namespace, pod), (path, _) in FLEET.items()
-        }
-        check_direct(targets, complaints.append)
-        # The labels that a PodMonitor gives.
-        labels = lambda name: {"instance": f"{name[0]}-{name[1]}", "namespace": name[0], "pod": name[1]}
-        server = stack.enter_context(prometheus("prometheus", configuration({"jitsi": targets}, labels)))
-        while not server.query(f"count(jitsi_up) == {len(targets)}"):
-            time.sleep(0.2)
-        asked = check_queries(server, complaints.append)
-    print(f"{asked} queries of autoscaling, {len(targets)} bridges")
-    return complaints
+    problems = []
+    ways = list(autoscalers())
+    queries = {(query, name) for _, _, metrics in ways for name, (query, *_) in metrics.items()}
+    tests = []
+    for fleet, load, hold, expected in FLEETS:
+        results = {"load": load, "hold": hold}
+        samples = [
+            # promtool compares floats bit by bit; whole numbers are exact.
+            {
+                "expr": f"round(1e6 * ({query}))",
+                "eval_time": f"{NOW}m",
+                "exp_samples": [] if results[name] is None else [{"labels": "{}", "value": round(1e6 * results[name])}],
+            }
+            for query, name in sorted(queries)
+        ]
+        inputs = [one for number, bridge in enumerate(fleet) for one in series(number, bridge)] + OTHERS
+        tests.append({"name": str(fleet), "interval": "1m", "input_series": inputs, "promql_expr_test": samples})
+
+        words = [str(bridge).split()[0] for bridge in fleet]
+        replicas = sum(word not in ("deleted", "unseen") for word in words)
+        # What the readiness probes of sidecar.yaml find.
+        ready = sum(word not in ("deleted", "unseen", "dead", "stopped", "starting") for word in words)
+        for file, limits, metrics in ways:
+            found = wanted(replicas, ready, limits, metrics, results)
+            if found != expected:
+                problems.append(f"{file}: {fleet}: {found} replicas instead of {expected}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "fleets.yml"
+        # JSON is YAML.
+        path.write_text(json.dumps({"evaluation_interval": "1m", "tests": tests}))
+        done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, timeout=LIMIT)
+    if done.returncode:
+        problems.append(f"promtool:\n{done.stdout}{done.stderr}")
+    print(f"{len(FLEETS)} fleets, {len(queries)} queries, {len(ways)} ways to scale")
+    return problems
 
 
 if __name__ == "__main__":
+    use_packages("PyYAML==6.0.2")
     script(main, LIMIT)
