@@ -33,10 +33,6 @@ CUSTOM = {
 # What each kind of trigger accepts, by KEDA's documentation: in the schema it is a map of strings.
 TRIGGERS = {
     "prometheus": {"serverAddress", "query", "threshold", "activationThreshold", "namespace", "ignoreNullValues", "unsafeSsl", "timeout"},
-    "metrics-api": {
-        "url", "format", "valueLocation", "targetValue", "activationTargetValue", "unsafeSsl", "timeout",
-        "aggregateFromKubeServiceEndpoints", "aggregationType",
-    },
 }
 
 PORT = "jitsi-metrics"
@@ -115,7 +111,7 @@ def check_schemas():
             if "kind" in document:
                 objects[f"{name}: {document['kind']}"] = document
     kinds = {document["kind"] for document in objects.values()}
-    expected = {"Deployment", "PodMonitor", "NetworkPolicy", "ScaledObject", "Service", "HorizontalPodAutoscaler", "Secret"}
+    expected = {"Deployment", "PodMonitor", "NetworkPolicy", "ScaledObject", "HorizontalPodAutoscaler", "Secret"}
     check(kinds == expected, f"kinds are {kinds}")
     for what, document in objects.items():
         if document["kind"] not in CUSTOM:
@@ -159,6 +155,9 @@ def check_exporter(container, what, probes, scheme=None):
 
 def check_sidecar(sidecar):
     pod = sidecar["spec"]["template"]["spec"]
+    check("replicas" not in sidecar["spec"], "sidecar.yaml: applying it again undoes the autoscaler")
+    probe = pod["containers"][0]["readinessProbe"]["httpGet"]
+    check(probe == {"path": "/about/health", "port": 8080}, f"sidecar.yaml: readiness of the bridge is {probe}")
     everyone = pod["initContainers"] + pod["containers"]
     check(all(restricted(container, pod) for container in everyone), "sidecar.yaml is not restricted")
     check_exporter(pod["initContainers"][0], "sidecar.yaml", ["readiness", "liveness"])
@@ -258,47 +257,52 @@ def check_tls(sidecar):
 # Monitoring and autoscaling
 
 
+def selects(selector, labels):
+    """Whether a label selector matches, for the operators in use."""
+    absent = [expression["key"] for expression in selector.get("matchExpressions", []) if expression["operator"] == "DoesNotExist"]
+    return selector["matchLabels"].items() <= labels.items() and not set(absent) & set(labels)
+
+
 def check_monitors(sidecar):
-    for name in ("podmonitor.yaml", "tls/podmonitor.yaml"):
-        spec = load(name)[0]["spec"]
-        check(spec["selector"]["matchLabels"] == SELECTED, f"{name}: selector")
-        check([endpoint["port"] for endpoint in spec["podMetricsEndpoints"]] == [PORT], f"{name}: port")
+    # A pod has TLS or not; each of the two monitors scrapes one kind.
+    patched = merged(sidecar, load("tls/sidecar-patch.yaml")[0])
+    monitors = {name: load(name)[0] for name in ("podmonitor.yaml", "tls/podmonitor.yaml")}
+    for pod, wanted in ((sidecar, "podmonitor.yaml"), (patched, "tls/podmonitor.yaml")):
+        labels = pod["spec"]["template"]["metadata"]["labels"]
+        found = [name for name, monitor in monitors.items() if selects(monitor["spec"]["selector"], labels)]
+        check(found == [wanted], f"{found} select what {wanted} should")
+    check(len({monitor["metadata"]["name"] for monitor in monitors.values()}) == 2, "one monitor replaces the other")
+    for name, monitor in monitors.items():
+        endpoints = monitor["spec"]["podMetricsEndpoints"]
+        check([endpoint["port"] for endpoint in endpoints] == [PORT], f"{name}: port")
+        check(endpoints[0]["relabelings"] == [{"targetLabel": "job", "replacement": "jitsi"}], f"{name}: job")
     policy = load("networkpolicy.yaml")[0]["spec"]
     check(policy["podSelector"]["matchLabels"] == SELECTED, "networkpolicy.yaml: selector")
-    ports = {(port["port"], port["protocol"]) for rule in policy["ingress"] for port in rule["ports"]}
-    check(ports == {(10000, "UDP"), (9090, "TCP"), (9700, "TCP")}, f"networkpolicy.yaml: ports {ports}")
+    ports = {(port["port"], port.get("endPort"), port["protocol"]) for rule in policy["ingress"] for port in rule["ports"]}
+    check(ports == {(10000, 10009, "UDP"), (9700, None, "TCP")}, f"networkpolicy.yaml: ports {ports}")
     check(SELECTED.items() <= sidecar["spec"]["template"]["metadata"]["labels"].items(), "sidecar.yaml: labels")
 
 
 def check_autoscaling(sidecar):
+    """The targets and windows of the three ways to scale. autoscaling/check.py does the rest."""
     name = sidecar["metadata"]["name"]
     keda = load("autoscaling/keda-prometheus.yaml")[0]["spec"]
-    service, direct = load("autoscaling/keda-metrics-api.yaml")
     hpa = load("autoscaling/hpa.yaml")[0]["spec"]
+    chart = load("autoscaling/jitsi-helm.yaml")[0]["jvb"]
     check(hpa["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}, "hpa.yaml: target")
-    for what, spec in (("keda-prometheus.yaml", keda), ("keda-metrics-api.yaml", direct["spec"])):
-        check(spec["scaleTargetRef"] == {"name": name}, f"{what}: target")
-        check((spec["minReplicaCount"], spec["maxReplicaCount"]) == (hpa["minReplicas"], hpa["maxReplicas"]), f"{what}: counts")
-        behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
-        check(behavior == hpa["behavior"], f"{what}: windows differ from hpa.yaml")
-        for trigger in spec["triggers"]:
-            metadata = trigger["metadata"]
-            check(set(metadata) <= TRIGGERS[trigger["type"]], f"{what}: a {trigger['type']} trigger takes no {set(metadata) - TRIGGERS[trigger['type']]}")
-            check(all(isinstance(value, str) for value in metadata.values()), f"{what}: a value is not a string")
-
-    # The scaler takes Service and namespace from the name, and wants the port of the pod.
-    metadata = direct["spec"]["triggers"][0]["metadata"]
-    check(service["spec"]["selector"] == SELECTED and service["spec"]["ports"][0]["targetPort"] == PORT, "keda-metrics-api.yaml: Service")
-    check(metadata["url"].startswith(f"http://{service['metadata']['name']}.") and ":9700/metrics" in metadata["url"], "keda-metrics-api.yaml: URL")
-
-    # Triggers and external metrics are the same two, with the same thresholds.
-    adapter = load("autoscaling/prometheus-adapter.yaml")[0]["rules"]["external"]
-    defined = {rule["name"]["as"] for rule in adapter}
-    used = {metric["external"]["metric"]["name"]: metric["external"]["target"]["averageValue"] for metric in hpa["metrics"]}
-    check(set(used) == defined, f"hpa.yaml reads {set(used)}, the adapter defines {defined}")
-    thresholds = [trigger["metadata"]["threshold"] for trigger in keda["triggers"]]
-    check(thresholds == ["0.3", "1"] and list(used.values()) == ["300m", "1"], f"thresholds {thresholds}, {used}")
-    check(metadata["targetValue"] == "0.3", "keda-metrics-api.yaml: threshold")
+    check(keda["scaleTargetRef"] == {"name": name}, "keda-prometheus.yaml: target")
+    check(keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"], "keda-prometheus.yaml: windows differ from hpa.yaml")
+    expected = {"enabled": True} | {key: hpa[key] for key in ("minReplicas", "maxReplicas", "behavior", "metrics")}
+    check(chart["autoscaling"] == expected, "autoscaling/jitsi-helm.yaml differs from hpa.yaml")
+    grace = sidecar["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    check(chart["terminationGracePeriodSeconds"] == grace and chart["portRangeSize"] == 1, "autoscaling/jitsi-helm.yaml: grace period or ports")
+    for trigger in keda["triggers"]:
+        metadata = trigger["metadata"]
+        check(set(metadata) <= TRIGGERS[trigger["type"]], f"a {trigger['type']} trigger takes no {set(metadata) - TRIGGERS[trigger['type']]}")
+        check(all(isinstance(value, str) for value in metadata.values()), "keda-prometheus.yaml: a value is not a string")
+    adapter = load("autoscaling/prometheus-adapter.yaml")[0]
+    server = keda["triggers"][0]["metadata"]["serverAddress"]
+    check(f"{adapter['prometheus']['url']}:{adapter['prometheus']['port']}" == server, "prometheus-adapter.yaml: another Prometheus than KEDA's")
 
 
 def main():
