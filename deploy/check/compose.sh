@@ -57,8 +57,12 @@ done
 cd "$work"
 load() { ./load-compose "$@"; }
 
+# Compose recreates a container whose definition changes, and a new bridge has no calls: only a service is added.
+load docker-compose.yml >before
 load docker-compose.yml jitsiexporter.yml >merged
-grep -q 'COLIBRI_REST_ENABLED: "true"' merged || fail "the bridge's REST API is not on"
+diff before merged >added || true
+[ "$(grep -c '^[0-9<]' added)" = 1 ] && grep -q '^> *jitsiexporter:$' added || { cat added; fail "the definition of the bridge changes"; }
+if grep -q 'cpus:' merged; then fail "a kernel without CFS quota refuses a limit of CPU"; fi
 load docker-compose.yml jitsiexporter.yml jitsiexporter-prometheus.yml >merged
 grep -q 'targets: \["jitsiexporter:9700"\]' merged || fail "Prometheus does not scrape the exporter"
 # A file with an unknown key is rejected.
