@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lints the Ansible role and runs it in a throw-away copy of this machine's root, with the archive and with the package in dist/.
-# Each is run twice; the second run must not change anything. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
+# Each is run three times: with --check on a host that has nothing yet, then twice; the last run must not change anything. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
 . "$(dirname "$0")/root.sh"
 
 if [ "${1:-}" != --inside ]; then
@@ -42,15 +42,23 @@ play() {
 unchanged() { grep -q 'changed=0 ' "$work/log" || { cat "$work/log" >&2; fail "the second run changes something"; }; }
 
 options='{"jitsiexporter_options": {"listen_address": ":9888", "legacy_names": true, "url": "http://monitor:a\"b\\c$d@localhost:8080"}}'
+web='{"jitsiexporter_web_config": {"basic_auth_users": {"prometheus": "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"}}}'
 for install in archive package; do
     if [ $install = package ]; then
-        rm -f "$work/root/etc/systemd/system/jitsiexporter.service" "$work/root/etc/default/jitsiexporter"
+        rm -rf "$work/root/etc/systemd/system/jitsiexporter.service" "$work/root/etc/default/jitsiexporter" "$work/root/opt/jitsiexporter"
         # apt_pkg is a module of the system's Python.
         set -- -e jitsiexporter_install=package -e ansible_python_interpreter=/usr/bin/python3 -e "$options"
         chroot "$work/root" /usr/bin/python3 -c 'import apt' 2>/dev/null || { echo "ansible: skipped the package: python3-apt is not installed"; continue; }
     else
         set -- -e "$options"
     fi
+    # The plan reaches its end and changes nothing.
+    play --check "$@" -e "$web"
+    grep -A 1 'TASK.*Start the service' "$work/log" | grep -q 'localhost' || fail "the plan has no end"
+    [ "$(grep -c '^changed:' "$work/log")" -ge 8 ] || { cat "$work/log"; fail "the plan lacks tasks"; }
+    for path in etc/default/jitsiexporter etc/systemd/system/jitsiexporter.service etc/jitsiexporter opt/jitsiexporter; do
+        [ ! -e "$work/root/$path" ] || fail "--check makes /$path"
+    done
     play "$@"
     play "$@"
     unchanged
@@ -63,7 +71,6 @@ for install in archive package; do
     [ "$(stat -c %a "$work/root/etc/default/jitsiexporter")" = 600 ] || fail "others can read the options"
 done
 # A web configuration that only the service can read.
-web='{"jitsiexporter_web_config": {"basic_auth_users": {"prometheus": "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"}}}'
 play -e "$web"
 grep -qF 'X0h1gDsPszWURQaxFh' "$work/log" && fail "the hash is in the log"
 play -e "$web"
