@@ -16,6 +16,7 @@ const DASHBOARDS: [&str; 2] = ["deploy/grafana/jitsi-videobridge.json", "deploy/
 const RULES: &str = "deploy/prometheus/rules.yml";
 const RUNBOOK: &str = "deploy/prometheus/RUNBOOK.md";
 const TESTS: &str = "deploy/prometheus/tests";
+const AUTOSCALING: &str = "deploy/kubernetes/autoscaling/keda-prometheus.yaml";
 const LEGACY_RULES: &str = "deploy/prometheus/legacy.yml";
 const LEGACY_TABLE: &str = "deploy/prometheus/LEGACY.md";
 
@@ -147,7 +148,7 @@ fn selectors(query: &str) -> impl Iterator<Item = (&str, &str)> {
 #[test]
 fn every_metric_in_the_rules_exists() {
     let known = in_queries();
-    for file in [RULES.to_owned(), RUNBOOK.to_owned()].into_iter().chain(test_files()) {
+    for file in [RULES, RUNBOOK, AUTOSCALING].map(str::to_owned).into_iter().chain(test_files()) {
         let known =
             if file.ends_with("legacy.yml") { known.union(&legacy()).cloned().collect() } else { known.clone() };
         assert_eq!(misspelt(&read(&file), &known), Vec::<String>::new(), "{file}");

@@ -172,6 +172,8 @@ def main():
     problems = []
     ways = list(autoscalers())
     queries = {(query, name) for _, _, metrics in ways for name, (query, *_) in metrics.items()}
+    if len(queries) != 2:
+        problems.append("keda-prometheus.yaml and prometheus-adapter.yaml differ in their queries")
     tests = []
     for fleet, load, hold, expected in FLEETS:
         results = {"load": load, "hold": hold}
