@@ -59,6 +59,8 @@ inside 'grep -E "^(Uid|CapEff|Seccomp):" /proc/$(systemctl show -P MainPID jitsi
 echo
 [ "$(inside 'stat -c %U /proc/$(systemctl show -P MainPID jitsiexporter)')" = jitsiexporter ] || fail "it is not the user of the package"
 
+[ "$(property PrivateUsers)" = no ] || fail "it does not start where user namespaces are off"
+
 # A web configuration that only its group can read; a change of it needs no restart.
 user=$(htpasswd -nbBC 4 prometheus secret)
 inside "printf 'basic_auth_users:\n  prometheus: %s\n' '${user#*:}' >>/etc/jitsiexporter/web.yml"
