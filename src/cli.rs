@@ -97,8 +97,8 @@ const HOST_AND_PORT: Implied = &[("listen-address", "[{host}]:{port}"), LEGACY];
 
 options! {
     values {
-        url "url" <"URL"> = "http://localhost:8080/colibri/stats" ["JITSIEXPORTER_URL"]:
-            "URL of the bridge, http or https; the path defaults to /colibri/stats; user:password@ is basic auth";
+        url "url" <"URL"> = "http://localhost:8080" ["JITSIEXPORTER_URL"]:
+            "URL of the bridge, http or https; without a path, /colibri/stats is asked, and if that is 404, /metrics; user:password@ is basic auth";
         listen_address "listen-address" <"ADDRESS"> = "127.0.0.1:9700" ["JITSIEXPORTER_LISTEN_ADDRESS"]:
             "address to listen on; :9700 is every interface, port 0 picks a free port";
         timeout "timeout" <"DURATION"> = "5s" ["JITSIEXPORTER_TIMEOUT"]:

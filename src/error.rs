@@ -38,14 +38,14 @@ macro_rules! causes {
     };
 }
 
-// A remedy is a hint that fits into a log line of 200 characters together with a usual URL and the cause.
+// A remedy is a hint of one or two short sentences: with the cause and a usual URL it makes a log line of at most MAX_LINE.
 causes! {
     UnknownHost: "resolve", "cannot resolve the host name",
         "check the host in --url";
     Refused: "connect", "connection refused",
-        "is the bridge running, is the port right? It listens on 127.0.0.1 only by default (videobridge.http-servers.private.host)";
+        "is the bridge running, is the port right? By default it listens on 127.0.0.1 only: run jitsiexporter on the bridge's own host, or in its pod";
     Unreachable: "connect", "cannot connect",
-        "check the host in --url, the routes to it and firewalls";
+        "check the host in --url and the routes to it. jitsiexporter belongs on the bridge's own host";
     Closed: "connect", "the TLS connection was closed before a response",
         "is the bridge restarting?";
     ClosedPlain: "connect", "the connection was closed before a response",
@@ -57,9 +57,13 @@ causes! {
     ClientCertificate: "tls", "the bridge wants a client certificate",
         "jitsiexporter cannot send one: use the bridge's plain HTTP port, or let /colibri/stats be read without one";
     HandshakeRefused: "tls", "the bridge refused the TLS handshake",
-        "it wants a client certificate, or has no TLS version or cipher in common with jitsiexporter";
+        "it wants a client certificate, or has no TLS version or cipher in common with jitsiexporter, or has a key that is not RSA, P-256, P-384 or Ed25519";
     UnknownIssuer: "tls", "the certificate is from an unknown issuer",
         "pass the root certificate of its authority, or the certificate itself if self-signed, to --ca-file";
+    BadSignature: "tls", "the signature of the certificate is not valid",
+        "is it from another authority of the same name as one in --ca-file, or is an RSA key shorter than 2048 bits?";
+    CertificateKind: "tls", "the certificate is of a kind that is not supported",
+        "use X.509 v3 with a key that is RSA (2048 bits or more), P-256, P-384 or Ed25519, signed with SHA-256 or SHA-384";
     AuthorityAsServer: "tls", "the certificate is that of an authority (CA:TRUE)",
         "make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE) for --ca-file";
     Expired: "tls", "the certificate has expired",
@@ -68,30 +72,38 @@ causes! {
         "compare the clocks of both machines";
     WrongName: "tls", "the certificate is for another name",
         "use a name of the certificate in --url";
+    NoName: "tls", "the certificate has no name (subjectAltName)",
+        "make one with the host of --url as its name: keytool -ext san=dns:HOST, or openssl req -addext subjectAltName=DNS:HOST";
     Handshake: "tls", "the TLS handshake failed",
         "check the certificate and the TLS settings of the bridge or of the proxy before it";
     ResolveTimeout: "timeout", "timed out while resolving the host name",
         "check the name server, or use an IP address in --url";
     ConnectTimeout: "timeout", "timed out while connecting",
-        "a firewall drops the packets, or the bridge is frozen";
+        "the bridge is frozen, or a firewall drops the packets: run jitsiexporter on the bridge's own host";
     HandshakeTimeout: "timeout", "timed out in the TLS handshake",
         "the bridge is frozen, or the port does not speak TLS";
     ResponseTimeout: "timeout", "timed out while waiting for the response",
         "the bridge is frozen or overloaded, or --timeout or the scrape timeout is too short";
-    NotFound: "status", "status 404",
-        "use --url http://HOST:8080/metrics, or enable REST: videobridge.apis.rest.enabled = true (in docker COLIBRI_REST_ENABLED=true)";
+    NotFound: "status", "status 404 for /colibri/stats",
+        "the REST API is off, or the port is the public one. Without a path, --url asks /metrics too. The REST API is on with videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
     NotFoundMetrics: "status", "status 404 for /metrics",
-        "bridges before 2022 have no /metrics: use --url http://HOST:8080/colibri/stats";
-    NotFoundPublic: "status", "status 404 from port 9090",
-        "9090 is the public port of the bridge: use the private one, 8080";
+        "the bridge is from before 2022, or the port is the public one. Without a path, --url asks /colibri/stats too";
+    NotFoundPath: "status", "status 404 for another path",
+        "a bridge has /colibri/stats and /metrics on its private port (8080): without a path, --url asks both";
+    NotFoundBoth: "status", "status 404 for /colibri/stats and for /metrics",
+        "is it the private port of a bridge (8080), not its public one or Jicofo's? Before 2022 a bridge needs videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
     Redirect: "status", "status 301, 302, 303, 307 or 308",
         "redirects are not followed: set --url to the URL that it leads to";
+    BadPath: "status", "status 400 for a path with //",
+        "write each slash in the path of --url once";
     BadRequest: "status", "status 400 to http://",
         "a proxy says this if the port speaks TLS: use https:// in --url";
     BadRequestInTls: "status", "status 400 to https://",
         "a proxy says this if it wants a client certificate, and jitsiexporter has none to show";
     Unauthorized: "status", "status 401 or 403",
         "give user and password in --url (http://USER:PASSWORD@HOST/)";
+    WrongPassword: "status", "status 401 or 403 though --url has a user",
+        "check user and password in --url; in them, @ : / ? # % are written %40 %3A %2F %3F %23 %25";
     Gateway: "status", "status 502, 503 or 504",
         "a proxy answers, and the bridge behind it does not: is the bridge running?";
     Status: "status", "any other status but 200",
@@ -104,19 +116,28 @@ causes! {
         "if the port speaks TLS, use https:// in --url";
     NotHttpInTls: "malformed", "the response inside TLS is not HTTP",
         "is this a bridge's /colibri/stats or /metrics?";
+    Framing: "malformed", "the framing of the response is broken",
+        "its head, length or chunks are wrong: does a proxy before the bridge change the response?";
     Incomplete: "malformed", "the response is incomplete",
         "is the bridge restarting, or does a proxy before it cut the response?";
+    PrometheusText: "malformed", "the response is Prometheus text, not JSON",
+        "a proxy before the bridge drops the header Accept: application/json, or this is another exporter";
     NotJson: "malformed", "the response is not JSON",
         "is this a bridge's /colibri/stats or /metrics?";
     NotObject: "no_statistics", "the response is not a JSON object",
         "is this a bridge's /colibri/stats or /metrics?";
     Empty: "no_statistics", "the response is an empty object",
         "the statistics of the bridge are off: set videobridge.stats.enabled = true";
-    NoStatistics: "no_statistics", "the response has no statistic of a bridge",
-        "is this a bridge's /colibri/stats or /metrics?";
+    OtherPath: "no_statistics", "this path does not have the statistics of a bridge",
+        "use /colibri/stats or /metrics, or a --url without a path (http://HOST:8080), which asks both";
+    NoStatistics: "no_statistics", "the response has no statistics of a bridge",
+        "is this the private port of a bridge (8080)?";
     Jicofo: "no_statistics", "the statistics are those of Jicofo, not of a bridge",
         "use the URL of the bridge (port 8080). Jicofo has a /metrics of its own";
 }
+
+/// How much of a detail is kept, in characters: a redirect, a certificate or a library can say any amount.
+const MAX_DETAIL: usize = 160;
 
 /// All rows of the table, in its order.
 pub fn table() -> impl Iterator<Item = Explanation> {
@@ -127,7 +148,11 @@ impl Cause {
     /// This cause with what is known of this one case.
     #[must_use]
     pub fn with(self, detail: impl fmt::Display) -> ScrapeError {
-        ScrapeError { cause: self, detail: detail.to_string(), code: None }
+        let mut detail = detail.to_string();
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
+            detail.replace_range(end.., "...");
+        }
+        ScrapeError { cause: self, detail, code: None, asked: "" }
     }
 }
 
@@ -137,28 +162,25 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeError {
     cause: Cause,
-    /// Behind the words of the table, if there is something to say.
+    /// Appended to the words of the table; may be empty.
     detail: String,
     /// The status of the response, if that is the cause.
     code: Option<u16>,
+    /// The paths that were asked, if the URL does not say it; may be empty.
+    asked: &'static str,
 }
 
 impl ScrapeError {
-    /// A response of a status other than 200, to a request by TLS or not, for this port and path.
+    /// The same error of a response of this status.
     #[must_use]
-    pub fn status(code: u16, is_https: bool, port: Option<u16>, path: &str) -> Self {
-        let cause = match code {
-            404 if port == Some(9090) => Cause::NotFoundPublic,
-            404 if path == "/metrics" => Cause::NotFoundMetrics,
-            404 => Cause::NotFound,
-            301..=303 | 307 | 308 => Cause::Redirect,
-            400 if is_https => Cause::BadRequestInTls,
-            400 => Cause::BadRequest,
-            401 | 403 => Cause::Unauthorized,
-            502..=504 => Cause::Gateway,
-            _ => Cause::Status,
-        };
-        Self { cause, detail: String::new(), code: Some(code) }
+    pub fn code_is(self, code: u16) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The same error of a request for these paths.
+    #[must_use]
+    pub fn asked(self, paths: &'static str) -> Self {
+        Self { asked: paths, ..self }
     }
 
     /// What went wrong.
@@ -196,6 +218,9 @@ impl fmt::Display for ScrapeError {
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
+        if !self.asked.is_empty() {
+            write!(f, " ({})", self.asked)?;
+        }
         if f.alternate() {
             write!(f, "; {}", row.remedy)?;
         }
@@ -210,15 +235,31 @@ mod tests {
     use super::*;
 
     /// The longest line of the log for the usual causes, in characters.
-    const MAX_LINE: usize = 200;
+    const MAX_LINE: usize = 320;
 
     #[test]
     fn log_lines_are_short() {
         for &cause in Cause::ALL {
             let error = ScrapeError { code: (cause.explanation().reason == "status").then_some(404), ..cause.into() };
             let line = format!("jitsiexporter: https://localhost:65535/colibri/stats: {error:#}");
-            assert!(line.len() <= MAX_LINE, "{} characters: {line}", line.len());
+            assert!(line.len() <= MAX_LINE && !line.contains('\n'), "{} characters: {line}", line.len());
         }
+    }
+
+    /// Who opens that port lets anyone shut the bridge down.
+    #[test]
+    fn no_remedy_opens_the_private_port() {
+        for row in table() {
+            for word in ["private.host", "0.0.0.0", "open the", "allow"] {
+                assert!(!row.remedy.contains(word), "{}", row.remedy);
+            }
+        }
+    }
+
+    #[test]
+    fn details_are_short() {
+        let text = Cause::Handshake.with("\u{e9}".repeat(1000)).to_string();
+        assert_eq!(text, format!("the TLS handshake failed: {}...", "\u{e9}".repeat(MAX_DETAIL)));
     }
 
     #[test]
@@ -227,30 +268,5 @@ mod tests {
         reasons.dedup();
         let expected = ["resolve", "connect", "tls", "timeout", "status", "too_large", "malformed", "no_statistics"];
         assert_eq!(reasons, expected);
-    }
-
-    #[test]
-    fn a_status_has_the_remedy_for_its_port_and_path() {
-        for (code, port, path, cause) in [
-            (404, Some(8080), "/colibri/stats", Cause::NotFound),
-            (404, Some(8080), "/metrics", Cause::NotFoundMetrics),
-            (404, Some(9090), "/metrics", Cause::NotFoundPublic),
-            (404, None, "/colibri/stats", Cause::NotFound),
-            (204, None, "/", Cause::Status),
-            (304, None, "/", Cause::Status),
-            (302, None, "/", Cause::Redirect),
-            (307, None, "/", Cause::Redirect),
-            (403, None, "/", Cause::Unauthorized),
-            (406, None, "/", Cause::Status),
-            (500, None, "/", Cause::Status),
-            (502, None, "/", Cause::Gateway),
-            (504, None, "/", Cause::Gateway),
-        ] {
-            let error = ScrapeError::status(code, false, port, path);
-            assert_eq!((error.cause(), error.code()), (cause, Some(code)), "{code} {port:?} {path}");
-            assert_eq!(error.to_string(), format!("status {code}"));
-        }
-        assert_eq!(ScrapeError::status(400, false, None, "/").cause(), Cause::BadRequest);
-        assert_eq!(ScrapeError::status(400, true, None, "/").cause(), Cause::BadRequestInTls);
     }
 }

@@ -59,11 +59,14 @@ impl Exporter {
         let format = Format::negotiate(&http::header(request, "accept"));
         let budget = budget(&http::header(request, SCRAPE_TIMEOUT), self.timeout);
         let scrape = self.scrape_within(budget, format);
+        for note in self.bridge.notes() {
+            log::line(format_args!("{}: {note}", self.bridge.url()));
+        }
         http::ok(format.content_type(), scrape.text)
     }
 
     fn page(&self) -> Response {
-        let (version, bridge) = (env!("CARGO_PKG_VERSION"), escape(&self.bridge.url().to_string()));
+        let (version, bridge) = (env!("CARGO_PKG_VERSION"), escape(&format!("{:#}", self.bridge.url())));
         let page = format!(include_str!("landing.html"), version = version, bridge = bridge);
         http::ok("text/html; charset=utf-8", page)
     }

@@ -89,7 +89,7 @@ fn demo() -> Result<BridgeUrl, String> {
         runtime.block_on(http::serve(vec![listener], Arc::new(Demo), None, Timeouts::DEFAULT, std::future::pending()))
     };
     std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
-    BridgeUrl::parse(&format!("http://{address}"))
+    BridgeUrl::parse(&format!("http://{address}/colibri/stats"))
 }
 
 /// One scrape to standard output.
@@ -112,7 +112,7 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
     let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
     let names = chosen.as_deref().unwrap_or("standard");
-    log::line(format_args!("{VERSION} listens on {urls}, bridge {}, names {names}", running.url));
+    log::line(format_args!("{VERSION} listens on {urls}, bridge {:#}, names {names}", running.url));
     if !config.ignored.is_empty() {
         log::line(format_args!("no effect: {} (each scrape asks the bridge)", config.ignored.join(", ")));
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bridge::Bridge;
+use crate::bridge::{self, Bridge};
 use crate::error::{Cause, ScrapeError};
 use crate::metrics::catalogue::{BUILD_INFO, SCRAPE_DURATION, SCRAPE_ERROR, UNEXPOSED_VALUES, UP};
 use crate::metrics::family::{self, Families, Family, Metric, Naming};
@@ -23,8 +23,15 @@ pub struct Scrape {
 #[must_use]
 pub fn scrape(bridge: &Bridge, budget: Duration, names: Naming, format: Format) -> Scrape {
     let start = Instant::now();
-    let body = bridge.fetch(budget);
-    expose(body, || start.elapsed(), names, format)
+    let (body, from) = match bridge.fetch(budget) {
+        Ok(answer) => (Ok(answer.body), Some(answer.from)),
+        Err(error) => (Err(error), None),
+    };
+    let mut scrape = expose(body, || start.elapsed(), names, format);
+    if let Some(from) = from {
+        scrape.error = scrape.error.map(|error| bridge::explain(from, error));
+    }
+    scrape
 }
 
 /// Exposes the result of a fetch. `elapsed` is called for the duration after the report has been read; otherwise this function

@@ -15,7 +15,7 @@ use jitsiexporter::metrics::format::Format::OpenMetrics;
 use support::Then::{Close, KeepAlive};
 use support::crowd::{expected, timeless};
 use support::faults::{GOOD, QUICK, SLOW, assert_failure, assert_timeout};
-use support::{CURRENT, Exporter, FakeBridge, eventually, ok, run};
+use support::{CURRENT, Exporter, FakeBridge, NATIVE, eventually, ok, response, run};
 use tokio::net::TcpSocket;
 
 /// A URL at which nothing listens, as long as the socket lives.
@@ -40,9 +40,9 @@ fn reports_each_fault_and_recovers() {
 #[test]
 fn reports_failures_without_a_response() {
     let (_socket, url) = nowhere();
-    assert_failure(&url, &[], "connect", "connection refused; is the bridge running");
+    assert_failure(&url, &[], "connect", "connection refused; is the bridge running, is the port right?");
     // TCP has no route to the broadcast address, so no packet is sent.
-    assert_failure("http://255.255.255.255/colibri/stats", &[], "connect", "check the host in --url, the routes");
+    assert_failure("http://255.255.255.255/colibri/stats", &[], "connect", "check the host in --url and the routes");
     // Closing a socket with unread data resets the connection.
     let reset = FakeBridge::raw(|stream| stream.peek(&mut [0]).map(drop));
     assert_failure(&reset.url(), &[], "connect", "the connection was closed before a response");
@@ -52,11 +52,150 @@ fn reports_failures_without_a_response() {
     assert_failure(&format!("http://{name}/colibri/stats"), &[], "resolve", &words);
 }
 
+/// Responses that mean something else at another URL, and a part of the log line.
+const BY_URL: &[(&str, &str, &str)] = &[
+    // In a URL without a path, the second path gets the same response as the first.
+    ("", "404 Not Found", "status 404 (/metrics, after 404 for /colibri/stats); is it the private port of a bridge"),
+    ("/metrics", "404 Not Found", "status 404; the bridge is from before 2022, or the port is the public one"),
+    ("/colibri", "404 Not Found", "status 404; a bridge has /colibri/stats and /metrics on its private port"),
+    ("//colibri/stats", "400 Bad Request", "status 400; write each slash in the path of --url once"),
+    ("?a=b", "401 Unauthorized", "status 401 (/colibri/stats); give user and password"),
+    // Credentials are typed before the host.
+    ("me:p@ss@", "401 Unauthorized", "status 401 (/colibri/stats); check user and password in --url; in them, @ : / ? # %"),
+];
+
 #[test]
-fn has_another_remedy_for_404_of_the_own_metrics() {
-    let bridge = FakeBridge::bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
-    let words = "status 404; bridges before 2022 have no /metrics: use --url http://HOST:8080/colibri/stats";
-    assert_failure(&bridge.url().replace("/colibri/stats", "/metrics"), &[], "status", words);
+fn has_other_remedies_for_other_urls() {
+    for &(part, status, words) in BY_URL {
+        let bridge = FakeBridge::bytes(response(status, "text/html", ""));
+        let shown = format!("http://{}", bridge.address());
+        let (url, shown) = match part {
+            "?a=b" => (format!("{shown}{part}"), format!("{shown}?***")),
+            credentials if credentials.ends_with('@') => (format!("http://{part}{}", bridge.address()), shown),
+            path => (format!("{shown}{path}"), format!("{shown}{path}")),
+        };
+        let exporter = Exporter::before(&url, &[]);
+        let scrape = exporter.metrics();
+        exporter.wait_for_log(&format!("{shown}: {words}"));
+        let series = format!("jitsi_scrape_error{{reason=\"status\",code=\"{}\"}}", &status[..3]);
+        assert_eq!(scrape.value(&series), Some("1"), "{}", scrape.text);
+    }
+}
+
+#[test]
+fn knows_what_a_bridge_has_at_other_paths() {
+    for (path, words) in [
+        ("/stats", "/stats of a bridge has debug data; use /colibri/stats or /metrics, or a --url without a path"),
+        ("/debug/jvb", "/debug/jvb of a bridge has debug data"),
+        ("/colibri/drain", "/colibri/drain of a bridge has the state of drain mode"),
+        ("/about/version", "/about/version of a bridge has the version"),
+        ("/elsewhere", "this path does not have the statistics of a bridge: /elsewhere; use /colibri/stats or"),
+        ("/metrics", "the response has no statistics of a bridge; is this the private port"),
+        ("", "the response has no statistics of a bridge; is this the private port"),
+    ] {
+        let bridge = FakeBridge::json("{\"time\":1}");
+        assert_failure(&format!("http://{}{path}", bridge.address()), &[], "no_statistics", words);
+    }
+}
+
+/// A bridge that responds by path: its REST API is off, so that only `/metrics` has statistics, or something else.
+fn by_path(respond: fn(&str) -> String) -> FakeBridge {
+    FakeBridge::by_head(move |stream, head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        stream.write_all(respond(path).as_bytes()).map(|()| KeepAlive)
+    })
+}
+
+/// What a bridge without the REST API answers.
+fn without_rest(path: &str) -> String {
+    match path {
+        "/metrics" => ok(NATIVE),
+        _ => response("404 Not Found", "text/html;charset=iso-8859-1", &"<html>Not Found</html>".repeat(20)),
+    }
+}
+
+#[test]
+fn asks_the_second_path_on_the_same_connection_if_the_first_is_404() {
+    let bridge = by_path(without_rest);
+    let url = format!("http://{}", bridge.address());
+    let exporter = Exporter::before(&url, &[]);
+    assert!(exporter.log()[0].contains(&format!("bridge {url} (/colibri/stats, or /metrics if that is 404), names")));
+    for scrapes in 1..=3 {
+        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+        assert_eq!((bridge.hits(), bridge.accepted()), (2 * scrapes, 1), "each scrape asks the same way");
+    }
+    let requests = bridge.requests();
+    let paths: Vec<_> = requests.iter().filter_map(|head| head.split(' ').nth(1)).collect();
+    assert_eq!(paths, ["/colibri/stats", "/metrics"].repeat(3));
+    exporter.wait_for_log(&format!("{url}: /metrics answers, after 404 for /colibri/stats"));
+    assert_eq!(exporter.log().len(), 2, "{:?}", exporter.log());
+    assert!(exporter.get("/").body.contains(&format!("{url} (/colibri/stats, or /metrics if that is 404)")));
+    // A path is asked alone.
+    assert_failure(&bridge.url(), &[], "status", "status 404; the REST API is off");
+    assert_eq!(bridge.hits(), 7);
+    // A query belongs to both.
+    assert_eq!(Exporter::before(&format!("{url}?a=b"), &[]).metrics().reason(), Some("status"));
+    assert!(bridge.requests()[8].starts_with("GET /metrics?a=b "), "{:?}", bridge.requests());
+}
+
+#[test]
+fn asks_the_second_path_only_if_the_first_is_404() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&format!("http://{}", bridge.address()), &[]);
+    assert!(exporter.metrics().is_up() && exporter.metrics().is_up());
+    assert_eq!((bridge.hits(), bridge.accepted()), (2, 1));
+    exporter.wait_for_log(": /colibri/stats answers");
+    assert_eq!(exporter.log().len(), 2, "{:?}", exporter.log());
+    let bridge = FakeBridge::bytes("HTTP/1.1 500 Server Error\r\nContent-Length: 0\r\n\r\n");
+    assert_failure(&format!("http://{}", bridge.address()), &[], "status", "status 500 (/colibri/stats); is this");
+    assert_eq!(bridge.hits(), 1);
+}
+
+#[test]
+fn reports_what_the_second_path_says() {
+    let missing = || response("404 Not Found", "text/html", "");
+    let second = "(/metrics, after 404 for /colibri/stats)";
+    for (fault, reason) in [("500 Server Error", "status"), ("406 Not Acceptable", "status"), ("401 Unauthorized", "status")] {
+        let bridge = FakeBridge::start(move |stream, number| {
+            let answer = if number % 2 == 0 { missing() } else { response(fault, "text/html", "") };
+            stream.write_all(answer.as_bytes()).map(|()| KeepAlive)
+        });
+        let words = format!("status {} {second}; ", &fault[..3]);
+        assert_failure(&format!("http://{}", bridge.address()), &[], reason, &words);
+    }
+    // A bridge that closes the connection of a 404 gets the second request on a new one.
+    for (fault, then) in QUICK.iter().zip([KeepAlive, Close].into_iter().cycle()) {
+        let bridge = FakeBridge::start(move |stream, number| match number {
+            0 => stream.write_all(missing().as_bytes()).map(|()| then),
+            1 => (fault.respond)(stream),
+            _ => GOOD[0](stream),
+        });
+        let exporter = Exporter::before(&format!("http://{}", bridge.address()), &[]);
+        let scrape = exporter.metrics();
+        // Without any byte of a response, a pooled connection looks stale, and the request is repeated.
+        let repeated = then == KeepAlive && fault.reason == "connect" && bridge.hits() == 3;
+        assert!(repeated || scrape.reason() == Some(fault.reason), "{}: {}", fault.name, scrape.text);
+        assert!(exporter.metrics().is_up(), "after {}: {:?}", fault.name, exporter.log());
+    }
+}
+
+#[test]
+fn both_paths_share_the_budget() {
+    // Half of the budget goes to the 404, or a page that never ends.
+    let slow = FakeBridge::start(|stream, number| {
+        sleep(Duration::from_millis(400));
+        let answer = if number % 2 == 0 { response("404 Not Found", "text/html", "") } else { String::new() };
+        stream.write_all(answer.as_bytes())?;
+        sleep(Duration::from_millis(400 * (number as u64 % 2)));
+        Ok(KeepAlive)
+    });
+    assert_timeout(&format!("http://{}", slow.address()), "timed out while waiting for the response (/metrics, after 404");
+    let endless = FakeBridge::start(|stream, _| {
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n")?;
+        sleep(Duration::from_secs(1));
+        Ok(Close)
+    });
+    assert_timeout(&format!("http://{}", endless.address()), "timed out while waiting for the response");
 }
 
 #[test]

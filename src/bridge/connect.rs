@@ -5,17 +5,19 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, time};
 
+use super::notes::{Note, Notes};
 use super::tls;
 use crate::error::{Cause, ScrapeError};
 use crate::file::plain;
@@ -26,9 +28,15 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How many addresses of a name are tried: what ureq has room for.
 const MAX_ADDRESSES: usize = 16;
 
-/// How many lookups run at once, as many as scrapes by default. A dead name server leaves each running for half a minute, longer
-/// than its scrape.
+/// How long after an answer with addresses the other family is awaited (RFC 8305, section 3).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// How many lookups of a family run at once, as many as scrapes by default. A dead name server leaves each running for half a
+/// minute, longer than its scrape.
 const MAX_LOOKUPS: usize = 40;
+
+/// The families of addresses, in the order in which they are tried (RFC 8305, section 4). Without a route, the first fails at once.
+const FAMILIES: [AddrFamily; 2] = [AddrFamily::Inet6, AddrFamily::Inet];
 
 thread_local! {
     /// Whether this thread has made a connection since it last asked.
@@ -51,10 +59,10 @@ impl Resolver for Later {
 }
 
 /// Makes connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connect {
-    /// Each lookup has a clone.
-    lookups: Arc<()>,
+    lookups: Lookups,
+    notes: Arc<Notes>,
     tcp: TcpConnector,
     tls: RustlsConnector,
 }
@@ -107,7 +115,7 @@ fn first<T>(
 }
 
 /// The time until a deadline. Not zero, which ureq would take for a second.
-fn left(deadline: Instant) -> Duration {
+pub(super) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
@@ -146,6 +154,10 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
 }
 
 impl Connect {
+    pub(super) fn new(notes: Arc<Notes>) -> Self {
+        Self { lookups: Lookups::default(), notes, tcp: TcpConnector::default(), tls: RustlsConnector::default() }
+    }
+
     /// The addresses of the host of the URL.
     fn resolve(&self, details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
         let host = details.uri.scheme().zip(details.uri.authority());
@@ -154,40 +166,94 @@ impl Connect {
         if let Some(addresses) = literal(&host) {
             return Ok(addresses);
         }
-        let lookup = move || host.to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect());
-        let found = look_up(&self.lookups, *details.timeout.after, lookup);
-        found.ok_or(Cause::ResolveTimeout)?.map_err(|error| {
+        let lookup = move |family| {
+            let (name, port) = host.rsplit_once(':').unwrap_or((&host, ""));
+            let hints = AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
+            let found = getaddrinfo(Some(name), Some(port), Some(hints))?;
+            found.map(|found| Ok(found?.sockaddr)).collect()
+        };
+        let found = look_up(&self.lookups, *details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?;
+        let found = found.map_err(|error| {
             let text = plain(&error);
             let why = text.trim_start_matches("failed to lookup address information: ").to_lowercase();
             Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
-        })
+        })?;
+        // A bridge often has one address of each family.
+        if found.iter().any(|family| family.len() > 1) {
+            let all: Vec<_> = found.iter().flatten().map(|address| address.ip().to_string()).collect();
+            let all = all.join(", ");
+            self.notes.add(Note::Addresses, || {
+                format!("the host name has several addresses ({all}): if they are several bridges, run one exporter for each")
+            });
+        }
+        Ok(in_turn(&found))
     }
 }
 
-/// The result of a lookup, if it comes in time and not too many are running. The system's resolver has no deadline, so it runs in
-/// a thread, which may outlive its scrape. If that thread cannot be started, the error of starting it is the result.
-fn look_up<T: Send + 'static>(
-    running: &Arc<()>,
+/// The lookups of each family that run: each has a clone.
+type Lookups = [Arc<()>; FAMILIES.len()];
+
+/// The addresses of each of [`FAMILIES`].
+type Found = [Vec<SocketAddr>; FAMILIES.len()];
+
+/// At most [`MAX_ADDRESSES`], of each family in turn, so that none of them keeps the other out.
+fn in_turn(found: &Found) -> Vec<SocketAddr> {
+    let longest = found.iter().map(Vec::len).max().unwrap_or_default();
+    let all = (0..longest).flat_map(|rank| found.iter().filter_map(move |family| family.get(rank)));
+    all.take(MAX_ADDRESSES).copied().collect()
+}
+
+/// Looks a name up in each family, side by side: the C library's lookup of both at once fails as a whole if one fails (musl), and
+/// waits for the slower. Once a family has addresses, the other is awaited only briefly; if none has, the error of IPv4 is the
+/// result. None if no answer comes in time, or too many lookups are running.
+///
+/// The system's resolver has no deadline, so each lookup runs in a thread, which may outlive its scrape. A thread that cannot be
+/// started counts as a lookup with that error.
+fn look_up(
+    running: &Lookups,
     timeout: Duration,
-    lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Option<io::Result<T>> {
-    let running = Arc::clone(running);
-    if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
-        return None;
-    }
+    lookup: impl Fn(i32) -> io::Result<Vec<SocketAddr>> + Clone + Send + 'static,
+) -> Option<io::Result<Found>> {
+    let mut until = Instant::now() + timeout;
     let (sender, receiver) = mpsc::channel();
-    let run = move || {
-        let _ = sender.send(lookup());
-        drop(running);
-    };
-    match thread::Builder::new().name("resolve".to_owned()).spawn(run) {
-        Ok(_) => receiver.recv_timeout(timeout).ok(),
-        Err(error) => Some(Err(error)),
+    for (index, (family, running)) in FAMILIES.into_iter().zip(running).enumerate() {
+        let running = Arc::clone(running);
+        if Arc::strong_count(&running) > MAX_LOOKUPS + 1 {
+            continue;
+        }
+        let (lookup, results) = (lookup.clone(), sender.clone());
+        let run = move || {
+            let _ = results.send((index, lookup(family.into())));
+            drop(running);
+        };
+        if let Err(error) = thread::Builder::new().name("resolve".to_owned()).spawn(run) {
+            let _ = sender.send((index, Err(error)));
+        }
     }
+    drop(sender);
+
+    let (mut found, mut errors) = (Found::default(), [None, None]);
+    // Ends when every lookup has ended, too.
+    while let Ok((index, result)) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match result {
+            Ok(addresses) => {
+                found[index] = addresses;
+                until = until.min(Instant::now() + RESOLUTION_DELAY);
+            }
+            Err(error) => errors[index] = Some(error),
+        }
+    }
+    if found.iter().any(|family| !family.is_empty()) {
+        return Some(Ok(found));
+    }
+    let [first, last] = errors;
+    // A family that is still silent may have addresses.
+    first.zip(last).map(|(_, error)| Err(error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::sync::Mutex;
 
     use ureq::Timeout;
@@ -262,24 +328,92 @@ mod tests {
         }
     }
 
+    fn v6(number: u16) -> SocketAddr {
+        ([0x2001, 0xdb8, 0, 0, 0, 0, 0, number], 8080).into()
+    }
+
+    /// The result of a lookup whose IPv6 half and IPv4 half are these.
+    fn found(six: fn() -> io::Result<u16>, four: fn() -> io::Result<u8>, timeout: Duration) -> Option<io::Result<Found>> {
+        let lookup = move |family| match family == i32::from(AddrFamily::Inet) {
+            true => four().map(|number| vec![address(number)]),
+            false => six().map(|number| vec![v6(number)]),
+        };
+        look_up(&Lookups::default(), timeout, lookup)
+    }
+
+    fn never<T>() -> io::Result<T> {
+        thread::sleep(30 * SECOND);
+        Err(ErrorKind::TimedOut.into())
+    }
+
+    #[test]
+    fn no_family_costs_the_other() {
+        let (six, four): (fn() -> _, fn() -> _) = (|| Ok(1), || Ok(1));
+        let (no_six, no_four): (fn() -> _, fn() -> _) =
+            (|| Err(ErrorKind::NotFound.into()), || Err(ErrorKind::HostUnreachable.into()));
+        let only_six = [vec![v6(1)], vec![]];
+        let only_four = [vec![], vec![address(1)]];
+        for (six, four, expected) in [
+            (six, four, [vec![v6(1)], vec![address(1)]]),
+            (no_six, four, only_four.clone()),
+            (never, four, only_four),
+            (six, no_four, only_six.clone()),
+            (six, never, only_six),
+        ] {
+            let start = Instant::now();
+            assert_eq!(found(six, four, 20 * SECOND).unwrap().unwrap(), expected);
+            assert!(start.elapsed() < 20 * SECOND, "the other family is awaited to the end");
+        }
+        // An answer that is a little late. A busy machine may make it much later.
+        let late = || {
+            thread::sleep(RESOLUTION_DELAY / 10);
+            Ok(1)
+        };
+        let both = |_| found(late, four, 20 * SECOND).unwrap().unwrap() == [vec![v6(1)], vec![address(1)]];
+        assert!((0..100).any(both), "the other family is not awaited");
+        assert_eq!(found(no_six, no_four, 20 * SECOND).unwrap().unwrap_err().kind(), ErrorKind::HostUnreachable);
+        for (six, four) in [(never as fn() -> _, no_four), (no_six, never), (never, never)] {
+            assert!(found(six, four, RESOLUTION_DELAY).is_none());
+        }
+    }
+
+    #[test]
+    fn takes_addresses_of_each_family_in_turn() {
+        assert_eq!(in_turn(&[vec![v6(1), v6(2)], vec![address(1)]]), [v6(1), address(1), v6(2)]);
+        let many = in_turn(&[vec![], (0..100).map(address).collect()]);
+        assert_eq!(many.len(), MAX_ADDRESSES);
+        let many = in_turn(&[(0..100).map(v6).collect(), vec![address(1)]]);
+        assert!(many.len() == MAX_ADDRESSES && many.contains(&address(1)), "{many:?}");
+    }
+
     #[test]
     fn hanging_lookups_are_limited_and_not_awaited_beyond_the_timeout() {
-        let running = Arc::default();
+        let running = Lookups::default();
         let (name_server, hangs) = mpsc::channel::<()>();
         let hangs = Arc::new(Mutex::new(hangs));
         for _ in 0..MAX_LOOKUPS {
             let hangs = Arc::clone(&hangs);
-            let lookup = move || Ok(hangs.lock().map(|hangs| hangs.recv().is_ok()).is_ok());
+            let lookup = move |_| {
+                let _ = hangs.lock().map(|hangs| hangs.recv());
+                Ok(Vec::new())
+            };
             assert!(look_up(&running, Duration::from_millis(1), lookup).is_none());
         }
-        assert_eq!(Arc::strong_count(&running), MAX_LOOKUPS + 1, "not all of them run");
-        let one_more = || -> io::Result<()> { panic!("one lookup too many") };
+        for running in &running {
+            assert_eq!(Arc::strong_count(running), MAX_LOOKUPS + 1, "not all of them run");
+        }
+        let one_more = |_| -> io::Result<_> { panic!("one lookup too many") };
         assert!(look_up(&running, 30 * SECOND, one_more).is_none());
+        // The limit of a family costs the other nothing.
+        let one_family = [Arc::clone(&running[0]), Arc::default()];
+        let four = |family| Ok(vec![address(u8::try_from(family).unwrap())]);
+        assert!(matches!(look_up(&one_family, 30 * SECOND, four), Some(Ok(found)) if found[0].is_empty()));
+        drop(one_family);
         // The name server answers again, and the lookups end.
         drop(name_server);
-        while Arc::strong_count(&running) > 1 {
+        while running.iter().any(|running| Arc::strong_count(running) > 1) {
             thread::yield_now();
         }
-        assert!(matches!(look_up(&running, 30 * SECOND, || Ok(1)), Some(Ok(1))));
+        assert!(matches!(look_up(&running, 30 * SECOND, |_| Ok(vec![address(1)])), Some(Ok(_))));
     }
 }

@@ -3,21 +3,28 @@
 //! This module knows HTTP and its failures, and nothing of JSON. It keeps idle connections between scrapes, and no response.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::{Response, header};
+use ureq::http::uri::Scheme;
+use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Error};
 
 use crate::error::{Cause, ScrapeError};
 use crate::file::plain;
 
 mod connect;
+mod explain;
+mod notes;
 mod tls;
 mod url;
 
+pub use explain::document as explain;
 pub use tls::Roots;
 pub use url::{BridgeUrl, quoted};
+
+use notes::{Note, Notes};
 
 /// The largest body that is read. The largest real report has 4 KB; the limit keeps a wrong URL from filling a sidecar's memory.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -45,11 +52,24 @@ const MAX_IDLE_CONNECTIONS: usize = 8;
 /// the bridge (Jetty) closes it, so that the two do not race.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
+/// How much of the body of a 404 is read, so that the connection can be used for the next request. That of a bridge has 500 bytes.
+const MAX_PAGE: u64 = 8 * 1024;
+
 /// A bridge at a URL.
 #[derive(Debug)]
 pub struct Bridge {
     url: BridgeUrl,
     agent: Agent,
+    notes: Arc<Notes>,
+}
+
+/// A response of status 200.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// At most [`MAX_BODY`] bytes.
+    pub body: Vec<u8>,
+    /// The URL that was asked.
+    pub from: &'a Uri,
 }
 
 impl Bridge {
@@ -72,9 +92,10 @@ impl Bridge {
             .max_idle_connections(MAX_IDLE_CONNECTIONS)
             .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .max_idle_age(MAX_IDLE_AGE);
-        let config = if url.is_https() { config.tls_config(tls::config(roots)) } else { config };
-        let agent = Agent::with_parts(config.build(), connect::Connect::default(), connect::Later);
-        Self { url, agent }
+        let config = if is_https(url.uris().0) { config.tls_config(tls::config(roots)) } else { config };
+        let notes = Arc::<Notes>::default();
+        let agent = Agent::with_parts(config.build(), connect::Connect::new(Arc::clone(&notes)), connect::Later);
+        Self { url, agent, notes }
     }
 
     /// The URL, which shows neither credentials nor query.
@@ -83,50 +104,76 @@ impl Bridge {
         &self.url
     }
 
-    /// Asks the bridge for its statistics: one GET. The budget bounds everything: resolving, connecting, waiting, and a slow
-    /// body. Blocks.
+    /// What the log has to say once about this bridge, and has not said yet.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.take()
+    }
+
+    /// Asks the bridge for its statistics: one GET, or a second if the URL has no path and the first is answered 404. The budget
+    /// bounds everything: resolving, connecting, waiting, and a slow body. Blocks.
     ///
     /// # Errors
     ///
     /// If there is no response of status 200 and of at most [`MAX_BODY`] bytes.
-    pub fn fetch(&self, budget: Duration) -> Result<Vec<u8>, ScrapeError> {
+    pub fn fetch(&self, budget: Duration) -> Result<Answer<'_>, ScrapeError> {
         let deadline = Instant::now() + budget;
+        let (first, second) = self.url.uris();
+        let response = self.ask(first, deadline)?;
+        let Some(second) = second else { return self.read(first, response) };
+        if response.status() != StatusCode::NOT_FOUND {
+            let answer = self.read(first, response).map_err(|error| error.asked(url::PATHS[0]))?;
+            self.notes.add(Note::First, || format!("{} answers", url::PATHS[0]));
+            return Ok(answer);
+        }
+        // The connection goes back to the pool if the whole body has been read. If it cannot be, a new one is made.
+        let page = response.into_body().into_with_config().limit(MAX_PAGE).read_to_vec();
+        if let Err(error @ Error::Timeout(_)) = page {
+            return Err(self.failed(error).asked(url::PATHS[0]));
+        }
+        let answer = self.ask(second, deadline).and_then(|response| self.read(second, response));
+        let answer = answer.map_err(|error| error.asked("/metrics, after 404 for /colibri/stats"))?;
+        self.notes.add(Note::Second, || format!("{} answers, after 404 for {}", url::PATHS[1], url::PATHS[0]));
+        Ok(answer)
+    }
+
+    /// Sends a request and reads the head of the response.
+    fn ask(&self, uri: &Uri, deadline: Instant) -> Result<Response<Body>, ScrapeError> {
         let _ = connect::connected();
-        let response = match self.get(budget, MAX_IDLE_AGE) {
+        let response = match self.get(uri, deadline, MAX_IDLE_AGE) {
             // A pooled connection was closed before any byte of a response: retry once, on a new one.
-            Err(Error::Io(error)) if is_closed(&error) && !connect::connected() => {
-                self.get(deadline.saturating_duration_since(Instant::now()), Duration::ZERO)
-            }
+            Err(Error::Io(error)) if is_closed(&error) && !connect::connected() => self.get(uri, deadline, Duration::ZERO),
             response => response,
         };
-        let response = response.map_err(|error| self.failed(error))?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            let uri = self.url.uri();
-            return Err(ScrapeError::status(status, self.url.is_https(), uri.port_u16(), uri.path()));
+        response.map_err(|error| self.failed(error))
+    }
+
+    fn get(&self, uri: &Uri, deadline: Instant, max_idle_age: Duration) -> Result<Response<Body>, Error> {
+        let mut request = self.agent.get(uri);
+        if let Some(authorization) = self.url.authorization() {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        request.config().timeout_global(Some(connect::left(deadline))).max_idle_age(max_idle_age).build().call()
+    }
+
+    /// Reads the body of a response.
+    fn read<'a>(&self, from: &'a Uri, response: Response<Body>) -> Result<Answer<'a>, ScrapeError> {
+        if response.status() != StatusCode::OK {
+            return Err(explain::status(&self.url, from, &response));
         }
         let (body, max) = (response.into_body(), MAX_BODY as u64);
         if body.content_length().is_some_and(|length| length > max) {
             return Err(Cause::LargeBody.into());
         }
-        body.into_with_config().limit(max).read_to_vec().map_err(|error| match error {
+        let body = body.into_with_config().limit(max).read_to_vec().map_err(|error| match error {
             Error::Io(_) => Cause::Incomplete.into(),
             error => self.failed(error),
-        })
-    }
-
-    /// Sends the request and reads the head of the response.
-    fn get(&self, budget: Duration, max_idle_age: Duration) -> Result<Response<Body>, Error> {
-        let mut request = self.agent.get(self.url.uri());
-        if let Some(authorization) = self.url.authorization() {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        request.config().timeout_global(Some(budget)).max_idle_age(max_idle_age).build().call()
+        })?;
+        Ok(Answer { body, from })
     }
 
     /// Why there is no response.
     fn failed(&self, error: Error) -> ScrapeError {
-        let by_scheme = |https, http| if self.url.is_https() { https } else { http };
+        let by_scheme = |https, http| if is_https(self.url.uris().0) { https } else { http };
         match error {
             Error::Timeout(_) => Cause::ResponseTimeout.into(),
             Error::LargeResponseHeader(..) => Cause::LargeHead.into(),
@@ -138,9 +185,19 @@ impl Bridge {
                 Ok(error) => *error,
                 Err(error) => Cause::Unreachable.with(error),
             },
+            Error::Protocol(error) => {
+                let error = error.to_string();
+                // What the parser says about the first line.
+                let is_http = !["version", "status", "token", "new line"].iter().any(|word| error.ends_with(word));
+                if is_http { Cause::Framing } else { by_scheme(Cause::NotHttpInTls, Cause::NotHttp) }.with(error)
+            }
             error => by_scheme(Cause::NotHttpInTls, Cause::NotHttp).with(error),
         }
     }
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
 }
 
 /// Whether the bridge has closed the connection.

@@ -56,14 +56,23 @@ pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
         Invalid(InvalidMessage::InvalidContentType) => Cause::NotTls.into(),
         // Java and Go say bad_certificate in TLS 1.2.
         AlertReceived(Alert::CertificateRequired | Alert::BadCertificate) => Cause::ClientCertificate.into(),
-        AlertReceived(Alert::HandshakeFailure) => Cause::HandshakeRefused.into(),
+        AlertReceived(Alert::HandshakeFailure | Alert::InsufficientSecurity | Alert::ProtocolVersion) => {
+            Cause::HandshakeRefused.into()
+        }
         InvalidCertificate(error) => match error {
-            // The signature is bad where a trusted root has the name of the issuer, but another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::UnknownIssuer.into(),
+            CertificateError::UnknownIssuer => Cause::UnknownIssuer.into(),
+            // A trusted root has the name of the issuer, but another key; or ring refuses the key for its size.
+            CertificateError::BadSignature => Cause::BadSignature.into(),
+            CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+                Cause::CertificateKind.with(algorithm(signature_algorithm_id))
+            }
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                Cause::CertificateKind.with("the key of its issuer")
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Cause::Expired.into(),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Cause::NotYetValid.into(),
             CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-                Cause::WrongName.with("it has no subjectAltName")
+                Cause::NoName.into()
             }
             CertificateError::NotValidForNameContext { presented, .. } => {
                 let bare = |name: &String| name.replace("DnsName(\"", "").replace("\")", "");
@@ -72,10 +81,29 @@ pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
             CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => {
                 Cause::AuthorityAsServer.into()
             }
+            CertificateError::Other(error) if error.to_string() == "UnsupportedCertVersion" => {
+                Cause::CertificateKind.with("it is not X.509 v3")
+            }
             error => Cause::Handshake.with(error),
         },
         error => Cause::Handshake.with(error),
     })
+}
+
+/// Object identifiers of signature algorithms that ring does not verify in certificates, in DER, and their names.
+const ALGORITHMS: &[(&[u8], &str)] = &[
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", "ECDSA with SHA-512"),
+    (b"\x06\x07\x2a\x86\x48\xce\x3d\x04\x01", "ECDSA with SHA-1"),
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05", "RSA with SHA-1"),
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a", "RSA-PSS"),
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04", "RSA with MD5"),
+    (b"\x06\x03\x2b\x65\x71", "Ed448"),
+];
+
+/// What a certificate is signed with. An identifier may have parameters behind it.
+fn algorithm(identifier: &[u8]) -> String {
+    let known = ALGORITHMS.iter().find(|(known, _)| identifier.starts_with(known));
+    format!("it is signed with {}", known.map_or("an unusual algorithm", |(_, name)| name))
 }
 
 #[cfg(test)]

@@ -6,24 +6,31 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::percent_decode_str;
 use ureq::http::Uri;
-use ureq::http::uri::{Authority, PathAndQuery, Scheme};
+use ureq::http::uri::{Authority, PathAndQuery};
 
-/// Where the bridge has its statistics when the URL says nothing of a path.
-const DEFAULT_PATH: &str = "/colibri/stats";
+/// Where a bridge has its statistics: the REST API, which many installations do not enable, and its own metrics, which bridges
+/// before 2022 do not have. Without a path in the URL, the second is asked if the first is 404.
+pub(super) const PATHS: [&str; 2] = ["/colibri/stats", "/metrics"];
+
+/// How reserved characters are written in a user or a password.
+const ESCAPES: &str = "in a user or password, the characters @ : / ? # % are written %40 %3A %2F %3F %23 %25";
 
 /// The longest URL, in bytes.
 pub(super) const MAX_URL: usize = 2048;
 
-/// The URL of a bridge's statistics: http or https. `user:password@` is taken out of it and kept apart, so that no way of
-/// printing it shows a credential. A query may hold a token and is not printed either.
+/// The URL of a bridge: http or https. `user:password@` is taken out of it and kept apart, so that no way of printing it shows a
+/// credential. A query may hold a token and is not printed either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BridgeUrl {
+    /// What is asked first.
     uri: Uri,
+    /// What is asked if the first is 404, if the URL has no path.
+    second: Option<Uri>,
     authorization: Option<String>,
 }
 
 impl BridgeUrl {
-    /// Reads a URL as a person types it. Without a path it means `/colibri/stats`. User and password may be percent-encoded.
+    /// Reads a URL as a person types it. Without a path it means both paths of a bridge. User and password may be percent-encoded.
     ///
     /// # Errors
     ///
@@ -32,13 +39,20 @@ impl BridgeUrl {
         if text.len() > MAX_URL {
             return Err(format!("a URL of {} bytes is too long; {MAX_URL} are the most", text.len()));
         }
-        let quoted = || quoted(text);
-        let uri: Uri = text.parse().map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
+        Self::read(text).map_err(|error| {
+            // Unencoded characters of a password are what most often makes a URL with credentials invalid.
+            let hint = if text.contains('@') { format!(" ({ESCAPES})") } else { String::new() };
+            format!("{} {error}{hint}", quoted(text))
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
         let mut parts = uri.into_parts();
         if !parts.scheme.as_ref().is_some_and(|scheme| matches!(scheme.as_str(), "http" | "https")) {
-            return Err(format!("{} does not begin with http:// or https://", quoted()));
+            return Err("does not begin with http:// or https://".to_owned());
         }
-        let authority = parts.authority.take().ok_or_else(|| format!("{} has no host", quoted()))?;
+        let authority = parts.authority.take().ok_or("has no host")?;
         let (user, host) = match authority.as_str().rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority.as_str()),
@@ -51,40 +65,48 @@ impl BridgeUrl {
             format!("Basic {}", BASE64.encode(credentials))
         });
         if host.starts_with('[') && host.contains('%') {
-            return Err(format!(
-                "{} has an IPv6 zone, which is not supported: use a name or another address",
-                quoted()
-            ));
+            return Err("has an IPv6 zone, which is not supported: use a name or another address".to_owned());
         }
-        let host: Authority = host.parse().map_err(|error| format!("{} has no valid host: {error}", quoted()))?;
+        let host: Authority = host.parse().map_err(|error| format!("has no valid host: {error}"))?;
         let port = host.as_str().strip_prefix(host.host()).and_then(|rest| rest.strip_prefix(':'));
         if host.host().is_empty() || port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port > 0)) {
-            return Err(format!("{} has no valid host and port", quoted()));
+            return Err("has no valid host and port".to_owned());
         }
-        // An unencoded slash in a password ends the host before the @: the rest of the password looks like a path.
-        if parts.path_and_query.as_ref().is_some_and(|path| path.as_str().contains('@')) {
-            return Err(format!("{} has an @ in its path; in a password / is written %2F", quoted()));
+        let (path, query) = parts.path_and_query.as_ref().map_or(("", None), |all| (all.path(), all.query()));
+        // An unencoded / # or ? in a password ends the host before the @, and the rest of the password looks like another part of
+        // the URL. The parts do not have the fragment any more. A query with an @ is a query if it is of the usual form.
+        if path.contains('@') {
+            return Err("has an @ in its path".to_owned());
         }
-        // The same with a fragment, which the parts do not have any more.
         if text.split_once('#').is_some_and(|(_, fragment)| fragment.contains('@')) {
-            return Err(format!("{} has an @ behind a #; in a password # is written %23", quoted()));
+            return Err("has an @ behind a #".to_owned());
+        }
+        let before = query.and_then(|query| query.split_once('@')).map(|(before, _)| before);
+        let authority_ends = text.split_once("://").and_then(|(_, rest)| rest.find(['/', '?']).map(|at| &rest[at..]));
+        if authority_ends.is_some_and(|rest| rest.starts_with('?')) && before.is_some_and(|text| !text.contains('=')) {
+            return Err("has an @ in a query without a name".to_owned());
         }
         parts.authority = Some(host);
-        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
-        if parts.path_and_query.as_ref().is_none_or(|path| matches!(path.path(), "" | "/")) {
-            let path = query.map_or_else(|| DEFAULT_PATH.to_owned(), |query| format!("{DEFAULT_PATH}?{query}"));
-            parts.path_and_query = path.parse().ok();
-        }
-        let uri = Uri::from_parts(parts).map_err(|error| format!("{} is not a URL: {error}", quoted()))?;
-        Ok(Self { uri, authorization })
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let second = if matches!(path, "" | "/") {
+            let [first, second] = PATHS.map(|path| format!("{path}{query}").parse::<PathAndQuery>().ok());
+            parts.path_and_query = first;
+            second
+        } else {
+            None
+        };
+        let uri = Uri::from_parts(parts).map_err(|error| format!("is not a URL: {error}"))?;
+        let second = second.and_then(|second| {
+            let mut parts = uri.clone().into_parts();
+            parts.path_and_query = Some(second);
+            Uri::from_parts(parts).ok()
+        });
+        Ok(Self { uri, second, authorization })
     }
 
-    pub(super) fn is_https(&self) -> bool {
-        self.uri.scheme() == Some(&Scheme::HTTPS)
-    }
-
-    pub(super) fn uri(&self) -> &Uri {
-        &self.uri
+    /// What is asked, and what is asked then if that is 404.
+    pub(super) fn uris(&self) -> (&Uri, Option<&Uri>) {
+        (&self.uri, self.second.as_ref())
     }
 
     /// The value of the `Authorization` header, if the URL had a user.
@@ -93,10 +115,16 @@ impl BridgeUrl {
     }
 }
 
-/// The URL without credentials and query.
+/// The URL without credentials and query. `{:#}` also says what is asked if the URL has no path.
 impl fmt::Display for BridgeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_query(self.uri.to_string()))
+        let shown = without_query(self.uri.to_string());
+        let [first, second] = PATHS;
+        match self.second {
+            None => f.write_str(&shown),
+            Some(_) if f.alternate() => write!(f, "{} ({first}, or {second} if that is 404)", shown.replacen(first, "", 1)),
+            Some(_) => f.write_str(&shown.replacen(first, "", 1)),
+        }
     }
 }
 
@@ -114,7 +142,7 @@ pub fn quoted(text: &str) -> String {
 
 /// What may be quoted of a text that was meant as a URL but is not valid: nothing before the last `@`, because a password with
 /// an unencoded `/` or `@` is just what makes a URL invalid.
-fn without_credentials(text: &str) -> String {
+pub(super) fn without_credentials(text: &str) -> String {
     match (text.split_once("://"), text.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) if !scheme.contains('@') => format!("{scheme}://***@{rest}"),
         (_, Some((_, rest))) => format!("***@{rest}"),
@@ -139,15 +167,36 @@ mod tests {
     fn reads_what_people_type() {
         for (typed, url) in [
             ("http://localhost:8080/colibri/stats", "http://localhost:8080/colibri/stats"),
-            ("http://localhost:8080", "http://localhost:8080/colibri/stats"),
-            ("http://localhost:8080/", "http://localhost:8080/colibri/stats"),
-            ("https://jitsi.example.org", "https://jitsi.example.org/colibri/stats"),
-            ("HTTP://[::1]:8080", "http://[::1]:8080/colibri/stats"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://localhost:8080/", "http://localhost:8080"),
+            ("https://jitsi.example.org", "https://jitsi.example.org"),
+            ("HTTP://[::1]:8080", "http://[::1]:8080"),
             ("http://jvb:8080/stats?x=1", "http://jvb:8080/stats?***"),
-            ("http://jvb:8080?x=1", "http://jvb:8080/colibri/stats?***"),
+            ("http://jvb:8080?x=1", "http://jvb:8080?***"),
             ("http://me:secret@jvb/x", "http://jvb/x"),
+            ("http://jvb/x?user=a@b", "http://jvb/x?***"),
+            ("http://jvb?user=a@b", "http://jvb?***"),
+            ("http://jvb/?a@b", "http://jvb?***"),
         ] {
             assert_eq!(BridgeUrl::parse(typed).unwrap().to_string(), url, "{typed}");
+        }
+    }
+
+    #[test]
+    fn asks_both_paths_if_the_url_has_none() {
+        let colibri = "http://jvb/colibri/stats";
+        for (typed, first, second) in [
+            ("http://jvb", colibri, Some("http://jvb/metrics")),
+            ("http://a:b@jvb/", colibri, Some("http://jvb/metrics")),
+            ("http://jvb?a=b", "http://jvb/colibri/stats?a=b", Some("http://jvb/metrics?a=b")),
+            (colibri, colibri, None),
+            ("http://jvb/metrics", "http://jvb/metrics", None),
+            ("http://jvb//", "http://jvb//", None),
+        ] {
+            let url = BridgeUrl::parse(typed).unwrap();
+            let (one, two) = url.uris();
+            assert_eq!((one.to_string(), two.map(Uri::to_string)), (first.to_owned(), second.map(str::to_owned)));
+            assert_eq!(format!("{url:#}").ends_with(" (/colibri/stats, or /metrics if that is 404)"), second.is_some());
         }
     }
 
@@ -164,9 +213,15 @@ mod tests {
             ("http://[fe80::1%25eth0]:8080/", "\"http://[fe80::1%25eth0]:8080/\" has an IPv6 zone"),
             ("http://[fe80::1%eth0]/", "\"http://[fe80::1%eth0]/\" has an IPv6 zone"),
             ("http://a b/?token=secret", "\"http://a b/?***\" is not a URL"),
+            ("http://me:pa/ss@jvb/", "\"http://***@jvb/\" has no valid host and port"),
+            ("http://me:7/ss@jvb/", "\"http://***@jvb/\" has an @ in its path"),
+            ("http://me:7?ss@jvb/", "\"http://***@jvb/\" has an @ in a query without a name"),
+            ("http://me:7#ss@jvb/", "\"http://***@jvb/\" has an @ behind a #"),
         ] {
             let error = BridgeUrl::parse(typed).unwrap_err();
             assert!(error.starts_with(complaint), "{typed}: {error}");
+            let remedy = error.ends_with(" are written %40 %3A %2F %3F %23 %25)");
+            assert_eq!(remedy, typed.contains('@'), "{typed}: {error}");
         }
     }
 
@@ -177,6 +232,8 @@ mod tests {
             ("http://me@jvb/", "me:"),
             ("http://me:p%40ss%3aword%C3%A9@jvb/", "me:p@ss:word\u{e9}"),
             ("http://me:a:b@jvb/", "me:a:b"),
+            ("http://me:a@b@jvb/", "me:a@b"),
+            ("http://me:a%b@jvb/", "me:a%b"),
         ] {
             let url = BridgeUrl::parse(typed).unwrap();
             assert_eq!(url.authorization(), Some(&*format!("Basic {}", BASE64.encode(credentials))), "{typed}");
@@ -190,6 +247,10 @@ mod tests {
             "http://me:sec/secret@jvb:x/",
             "http://me:7/sec@jvb/",
             "http://me:7#sec@jvb/",
+            "http://me:7?sec@jvb/",
+            "http://me:sec?secret@jvb/",
+            "http://me:sec:7/secret@jvb/",
+            "http://jvb/?user=sec@ret",
             "http://me:sec@secret@jvb/ ",
             "me:secret@jvb",
             "me:secret@http://x@jvb",
@@ -205,8 +266,8 @@ mod tests {
         }
         assert_eq!(quoted("http://me:sec/secret@jvb:x/"), "\"http://***@jvb:x/\"");
         let url = BridgeUrl::parse("http://jvb/?token=secret").unwrap();
-        assert_eq!(url.uri().query(), Some("token=secret"));
+        assert_eq!(url.uris().0.query(), Some("token=secret"));
         let url = BridgeUrl::parse("http://me:secret@jvb/").unwrap();
-        assert_eq!(format!("{url:?}"), "BridgeUrl(http://jvb/colibri/stats)");
+        assert_eq!(format!("{url:?}"), "BridgeUrl(http://jvb)");
     }
 }

@@ -222,11 +222,15 @@ pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> 
 /// How much of the response an error quotes: enough to recognise an error page.
 const EXCERPT: usize = 40;
 
+/// How the text formats of Prometheus begin.
+const COMMENTS: [&[u8]; 3] = [b"# HELP ", b"# TYPE ", b"# UNIT "];
+
 /// Says why a response is not JSON: what the parser found if the response looks like JSON, else how it begins.
 fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
     match body.trim_ascii_start() {
         [] => Cause::NotJson.with("it is empty"),
         [b'{' | b'[', ..] => Cause::NotJson.with(error),
+        text if COMMENTS.iter().any(|comment| text.starts_with(comment)) => Cause::PrometheusText.into(),
         text => {
             let begin = String::from_utf8_lossy(&text[..text.len().min(EXCERPT)]);
             Cause::NotJson.with(format_args!("it begins with {begin:?}"))

@@ -17,6 +17,9 @@ pub struct Fault {
     pub respond: fn(&mut TcpStream) -> io::Result<Then>,
 }
 
+/// Words of the log line for broken framing.
+const BROKEN: &str = "the framing of the response is broken: ";
+
 /// Longer than the budget in every test that uses the faults.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ pub const QUICK: &[Fault] = &[
     fault(
         "a response too many",
         "status",
-        "status 404; use --url http://HOST:8080/metrics, or enable REST",
+        "status 404; the REST API is off, or the port is the public one",
         |stream| {
             let page = response("404 Not Found", "text/html", "<html>404</html>");
             keep(stream, &format!("{page}{page}"))
@@ -72,9 +75,10 @@ pub const QUICK: &[Fault] = &[
         keep(stream, "HTTP/1.1 204 No Content\r\n\r\n")
     }),
     // The bodies of these are never read as statistics.
-    fault("301", "status", "status 301; redirects are not followed", |stream| {
-        status(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/")
+    fault("301", "status", "status 301: to http://127.0.0.1:1/x; redirects are not followed", |stream| {
+        status(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/x?token=secret")
     }),
+    fault("302 to nowhere", "status", "status 302; redirects are not followed", |stream| status(stream, "302 Found")),
     fault("400", "status", "status 400; a proxy says this if the port speaks TLS: use https:// in --url", |stream| {
         status(stream, "400 Bad Request")
     }),
@@ -89,6 +93,24 @@ pub const QUICK: &[Fault] = &[
     }),
     fault("half a document", "malformed", "the response is not JSON: EOF while parsing", |stream| {
         keep(stream, &ok(&CURRENT[..CURRENT.len() / 2]))
+    }),
+    // Bytes on the connection that are no part of a response, or not of this one.
+    fault("garbage for a chunk", "malformed", BROKEN, |stream| chunked(stream, "zz\r\n{}\r\n0\r\n\r\n")),
+    fault("a chunk longer than its length", "malformed", BROKEN, |stream| chunked(stream, "1\r\n{}\r\n0\r\n\r\n")),
+    fault("chunks announced, but not sent", "malformed", BROKEN, |stream| chunked(stream, "{}\r\n")),
+    fault("a length that is not a number", "malformed", BROKEN, |stream| {
+        end(stream, "HTTP/1.1 200 OK\r\nContent-Length: some\r\n\r\n{}")
+    }),
+    fault("two lengths", "malformed", BROKEN, |stream| {
+        end(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}")
+    }),
+    fault("a broken header", "malformed", BROKEN, |stream| end(stream, "HTTP/1.1 200 OK\r\nNo header\r\n\r\n{}")),
+    fault("a length longer than the body", "malformed", "the response is incomplete", |stream| {
+        end(stream, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}")
+    }),
+    // What a bridge says to a client that accepts anything: OpenMetrics.
+    fault("Prometheus text", "malformed", "Prometheus text, not JSON; a proxy before the bridge drops", |stream| {
+        keep(stream, &response("200 OK", "text/plain", "# HELP jitsi_jvb_conferences x\n"))
     }),
     fault("empty body", "malformed", "the response is not JSON: it is empty", |stream| keep(stream, &ok(""))),
     fault("empty object", "no_statistics", "empty object", |stream| keep(stream, &ok("{}"))),
@@ -113,7 +135,7 @@ pub const GOOD: &[fn(&mut TcpStream) -> io::Result<Then>] = &[
 ];
 
 /// The longest line of the log, in characters, for a URL of a usual length.
-const MAX_LINE: usize = 200;
+const MAX_LINE: usize = 320;
 const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
 
 /// One scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine, because it is not
@@ -161,6 +183,11 @@ const fn fault(
     respond: fn(&mut TcpStream) -> io::Result<Then>,
 ) -> Fault {
     Fault { name, reason, log, respond }
+}
+
+/// Sends text as the chunks of a body and closes the connection.
+fn chunked(stream: &mut TcpStream, text: &str) -> io::Result<Then> {
+    end(stream, &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{text}"))
 }
 
 /// Sends text and keeps the connection.

@@ -24,6 +24,9 @@ pub use exposition::Exposition;
 /// The sample report of a current bridge.
 pub const CURRENT: &str = include_str!("../../fixtures/2026-08-head.json");
 
+/// A moment of a current bridge's own metrics.
+pub const NATIVE: &str = include_str!("../../fixtures/native/2026-08-2.3-312-media10.json");
+
 /// The folder of the fixtures.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
@@ -71,12 +74,19 @@ impl FakeBridge {
         Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), respond)
     }
 
+    /// Calls `respond` with the connection and the head of each request.
+    pub fn by_head(respond: impl Fn(&mut TcpStream, &str) -> io::Result<Then> + Send + Sync + 'static) -> Self {
+        Self::accept(TcpListener::bind("127.0.0.1:0").expect("a free port"), move |stream, state| {
+            serve(stream, state, &|stream, _, head| respond(stream, head))
+        })
+    }
+
     /// The same on a given listener.
     pub fn listen(
         listener: TcpListener,
         respond: impl Fn(&mut TcpStream, usize) -> io::Result<Then> + Send + Sync + 'static,
     ) -> Self {
-        Self::accept(listener, move |stream, state| serve(stream, state, &respond))
+        Self::accept(listener, move |stream, state| serve(stream, state, &|stream, number, _| respond(stream, number)))
     }
 
     /// Calls `serve` with each connection, whatever the client says. The connection is closed after it.
@@ -181,7 +191,7 @@ impl Drop for FakeBridge {
 fn serve(
     stream: &mut TcpStream,
     state: &State,
-    respond: &dyn Fn(&mut TcpStream, usize) -> io::Result<Then>,
+    respond: &dyn Fn(&mut TcpStream, usize, &str) -> io::Result<Then>,
 ) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?);
     loop {
@@ -193,9 +203,9 @@ fn serve(
         }
         let number = state.hits.fetch_add(1, Ordering::SeqCst);
         if number < REMEMBERED {
-            state.requests.lock().unwrap().push(head);
+            state.requests.lock().unwrap().push(head.clone());
         }
-        if respond(stream, number)? == Then::Close {
+        if respond(stream, number, &head)? == Then::Close {
             return Ok(());
         }
     }
