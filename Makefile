@@ -105,7 +105,7 @@ mutants: ## check that the tests notice changes of the code, with cargo-mutants;
 	cargo mutants
 
 chaos: released ## run faults and misbehaving clients against the released binary; its memory must stay bounded
-	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test chaos -- --nocapture
+	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test chaos --test names -- --nocapture
 
 soak: released ## scrape the released binary a million times, with faults; its memory must not grow
 	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test soak -- --ignored --nocapture

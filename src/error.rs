@@ -53,11 +53,11 @@ causes! {
     NotTls: "tls", "the port does not speak TLS",
         "use http:// in --url";
     HandshakeClosed: "tls", "the connection was closed during the TLS handshake",
-        "if the port speaks plain HTTP, use http:// in --url";
+        "if the port speaks plain HTTP, use http:// in --url. Or is the key of the bridge not RSA, P-256, P-384 or Ed25519?";
     ClientCertificate: "tls", "the bridge wants a client certificate",
         "jitsiexporter cannot send one: use the bridge's plain HTTP port, or let /colibri/stats be read without one";
     HandshakeRefused: "tls", "the bridge refused the TLS handshake",
-        "it wants a client certificate, or has no TLS version or cipher in common with jitsiexporter, or has a key that is not RSA, P-256, P-384 or Ed25519";
+        "it wants a client certificate, or its key is not RSA, P-256, P-384 or Ed25519, or it has no TLS version or cipher in common with jitsiexporter";
     UnknownIssuer: "tls", "the certificate is from an unknown issuer",
         "pass the root certificate of its authority, or the certificate itself if self-signed, to --ca-file";
     BadSignature: "tls", "the signature of the certificate is not valid",

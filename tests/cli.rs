@@ -40,7 +40,7 @@ fn mistake(line: &str, environment: &[(&str, &str)]) -> String {
     error
 }
 
-const URL: &str = "http://localhost:8080/colibri/stats";
+const URL: &str = "http://localhost:8080";
 
 #[test]
 fn defaults() {
@@ -63,7 +63,7 @@ fn accepts_every_spelling_of_an_option() {
     {
         assert_eq!(config(&format!("--timeout {text}"), &[]).timeout, Duration::from_millis(milliseconds), "{text}");
     }
-    assert_eq!(config("--url https://jvb", &[]).url.unwrap().to_string(), "https://jvb/colibri/stats");
+    assert_eq!(config("--url https://jvb", &[]).url.unwrap().to_string(), "https://jvb");
     assert_eq!(config("--max-scrapes 3", &[]).max_scrapes, 3);
     assert_eq!(config("--listen-address [::1]:0", &[]).listen.to_string(), "[::1]:0");
     assert_eq!(config("--legacy-names", &[]).names(), Legacy);
@@ -99,7 +99,7 @@ fn command_line_wins_over_environment() {
     assert_eq!(from_environment.web_config_file.as_deref(), Some(Path::new("/etc/web.yml")));
     assert_eq!(from_environment.legacy_names_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
     let typed = config("--url http://typed --listen-address :2 --timeout 2 --max-scrapes 2 --legacy-names=false", &all);
-    assert_eq!(typed.url.as_ref().unwrap().to_string(), "http://typed/colibri/stats");
+    assert_eq!(typed.url.as_ref().unwrap().to_string(), "http://typed");
     assert_eq!(typed.listen.to_string(), ":2");
     assert_eq!((typed.timeout, typed.max_scrapes, typed.names()), (Duration::from_secs(2), 2, Standard));
 
@@ -125,9 +125,9 @@ fn accepts_launch_lines_of_other_exporters() {
         // compose files and guides
         ("-videobridge-url http://jvb:8080/colibri/stats", "http://jvb:8080/colibri/stats", ":9888", Legacy),
         ("--videobridge-url=http://jitsi:8080/colibri/stats", "http://jitsi:8080/colibri/stats", ":9888", Legacy),
-        ("-web.listen-address=:9999 -videobridge-url=http://jvb", "http://jvb/colibri/stats", ":9999", Legacy),
+        ("-web.listen-address=:9999 -videobridge-url=http://jvb", "http://jvb", ":9999", Legacy),
         // what every Prometheus exporter calls it implies nothing
-        ("--web.listen-address 0.0.0.0:9888", colibri, "0.0.0.0:9888", Standard),
+        ("--web.listen-address 0.0.0.0:9888", URL, "0.0.0.0:9888", Standard),
         // jitsiexporter (Go): NixOS
         (
             "-url http://localhost:8080/colibri/stats -host 0.0.0.0 -port 9700 -interval 30s",
@@ -150,14 +150,14 @@ fn accepts_launch_lines_of_other_exporters() {
             Legacy,
         ),
         ("-url http://localhost:8080/colibri/stats", colibri, "127.0.0.1:9700", Standard),
-        ("-port 1234", colibri, "localhost:1234", Legacy),
-        ("-host ::", colibri, "[::]:9700", Legacy),
-        ("-host [::1] -port 1", colibri, "[::1]:1", Legacy),
-        ("-debug", colibri, "127.0.0.1:9700", Legacy),
-        ("-debug=false -interval=1m", colibri, "127.0.0.1:9700", Legacy),
-        ("-videobridge-url http://jvb --legacy-names=false", "http://jvb/colibri/stats", ":9888", Standard),
-        ("-videobridge-url http://jvb -port 1234", "http://jvb/colibri/stats", "localhost:1234", Legacy),
-        ("-host h -port 1 --listen-address :2", colibri, ":2", Legacy),
+        ("-port 1234", URL, "localhost:1234", Legacy),
+        ("-host ::", URL, "[::]:9700", Legacy),
+        ("-host [::1] -port 1", URL, "[::1]:1", Legacy),
+        ("-debug", URL, "127.0.0.1:9700", Legacy),
+        ("-debug=false -interval=1m", URL, "127.0.0.1:9700", Legacy),
+        ("-videobridge-url http://jvb --legacy-names=false", "http://jvb", ":9888", Standard),
+        ("-videobridge-url http://jvb -port 1234", "http://jvb", "localhost:1234", Legacy),
+        ("-host h -port 1 --listen-address :2", URL, ":2", Legacy),
     ] {
         // What a command line implies wins over the environment of an image.
         let image = [("JITSIEXPORTER_LISTEN_ADDRESS", ":9700"), ("JITSIEXPORTER_LEGACY_NAMES", "false")];
@@ -320,7 +320,8 @@ fn start_line_has_version_bridge_and_names() {
     let line = |args: &[&str], environment: &[(&str, &str)]| Exporter::start(args, environment).log().join("\n");
     let plain = line(&["--url", "http://me:secret@jvb", "--listen-address", "127.0.0.1:0"], &[]);
     assert!(
-        plain.contains(env!("CARGO_PKG_VERSION")) && plain.ends_with("bridge http://jvb/colibri/stats, names standard"),
+        plain.contains(env!("CARGO_PKG_VERSION"))
+            && plain.ends_with("bridge http://jvb (/colibri/stats, or /metrics if that is 404), names standard"),
         "{plain}"
     );
     let old = line(&["-videobridge-url=http://jvb", "-web.listen-address=127.0.0.1:0"], &[]);

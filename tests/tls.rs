@@ -4,8 +4,9 @@
 mod locked;
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -68,14 +69,17 @@ fn trusts_the_certificates_of_the_ca_file() {
     let self_signed = Identity::new(None, |params| name(params, &["localhost"]));
     for (identity, trusted) in [(&Identity::server(&root), &root.pem()), (&self_signed, &self_signed.pem)] {
         let file = folder.write("trusted.pem", trusted);
-        let bridge = serve(config(identity, None, BOTH));
-        let exporter = Exporter::before(&https(&bridge), &["--ca-file", &file]);
-        // A shorter budget uses the same connection.
-        for budget in ["30", "30", "4"] {
-            let answer = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", budget)]);
-            assert!(answer.exposition().is_up(), "{:?}", exporter.log());
+        // The HTTPS port of a bridge speaks TLS 1.2 only, because its default cipher suites are.
+        for versions in [BOTH, &[&TLS12], &[&TLS13]] {
+            let bridge = serve(config(identity, None, versions));
+            let exporter = Exporter::before(&https(&bridge), &["--ca-file", &file]);
+            // A shorter budget uses the same connection.
+            for budget in ["30", "30", "4"] {
+                let answer = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", budget)]);
+                assert!(answer.exposition().is_up(), "{:?}", exporter.log());
+            }
+            assert_eq!(bridge.accepted(), 1);
         }
-        assert_eq!(bridge.accepted(), 1);
     }
 }
 
@@ -100,7 +104,7 @@ fn rejects_certificates_and_says_why() {
             "root",
             "is for another name: jvb.example.org, jvb2.example.org; use a name of the certificate",
         ),
-        (signed, |params| name(params, &[]), "root", "it has no subjectAltName"),
+        (signed, |params| name(params, &[]), "root", "has no name (subjectAltName); make one with the host of --url"),
         (signed, |params| params.not_after = date_time_ymd(2020, 1, 1), "root", "the certificate has expired"),
         (signed, |params| params.not_before = date_time_ymd(2999, 1, 1), "root", "the certificate is not valid yet"),
     ] {
@@ -130,9 +134,89 @@ fn explains_that_the_bridge_wants_a_client_certificate() {
         let words = "the bridge wants a client certificate; jitsiexporter cannot send one";
         assert_failure(&https(&bridge), &["--ca-file", &file], "tls", words);
     }
-    // The alert handshake_failure, which OpenSSL sends in TLS 1.2, has several causes.
+    // The alerts handshake_failure, which OpenSSL sends in TLS 1.2, and protocol_version have several causes.
     let words = "the bridge refused the TLS handshake; it wants a client certificate, or";
-    assert_failure(&https(&plain(b"\x15\x03\x03\0\x02\x02\x28")), &[], "tls", words);
+    for alert in [b"\x15\x03\x03\0\x02\x02\x28", b"\x15\x03\x03\0\x02\x02\x46"] {
+        assert_failure(&https(&plain(alert)), &[], "tls", words);
+    }
+}
+
+/// Runs openssl in a folder. None if it is not installed.
+fn openssl(folder: &Folder, args: &str) -> Option<()> {
+    let mut command = Command::new("openssl");
+    match command.args(args.split(' ')).current_dir(folder.path()).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        output => {
+            let output = output.unwrap();
+            assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(())
+        }
+    }
+}
+
+/// A server by openssl, which ends with the value. Its output stays open, so that it can write to it.
+struct Openssl {
+    child: Child,
+    port: u16,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Openssl {
+    /// With `key.pem` and `cert.pem` of a folder, on a port that the system chooses. Serves any key.
+    fn serve(folder: &Folder) -> Self {
+        let args = "s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -cipher ALL:@SECLEVEL=0";
+        let mut command = Command::new("openssl");
+        command.args(args.split(' ')).current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = output.by_ref().lines().map_while(Result::ok);
+        let port = lines.find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok()).expect("openssl serves");
+        Self { child, port, _output: output }
+    }
+}
+
+impl Drop for Openssl {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn explains_kinds_of_certificates_that_are_not_supported() {
+    let folder = Folder::new();
+    let refused = "the bridge refused the TLS handshake; it wants a client certificate, or its key is not RSA, P-256";
+    let kind = |detail: &str| format!("of a kind that is not supported: {detail}; use X.509 v3 with a key that is RSA");
+    let signed = |algorithm: &str| kind(&format!("it is signed with {algorithm}"));
+    for (key, words) in [
+        ("ec -pkeyopt ec_paramgen_curve:P-521", refused.to_owned()),
+        ("rsa-pss", refused.to_owned()),
+        ("ed448", refused.to_owned()),
+        ("rsa:2048 -sigopt rsa_padding_mode:pss", signed("RSA-PSS")),
+        ("rsa:2048 -sha1", signed("RSA and SHA-1")),
+        ("ec -pkeyopt ec_paramgen_curve:P-256 -sha512", signed("ECDSA and SHA-512")),
+        ("rsa:1024", "the signature of the certificate is not valid; is it from another authority".to_owned()),
+        ("X.509 v1", kind("it is not X.509 v3")),
+    ] {
+        let made = if key == "X.509 v1" {
+            let request = "req -new -newkey rsa:2048 -nodes -keyout key.pem -subj /CN=localhost -out request.pem";
+            let sign = "x509 -req -in request.pem -signkey key.pem -out cert.pem";
+            openssl(&folder, request).and_then(|()| openssl(&folder, sign))
+        } else {
+            let names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE";
+            openssl(&folder, &format!("req -x509 -nodes -keyout key.pem -out cert.pem {names} -newkey {key}"))
+        };
+        if made.is_none() {
+            println!("not tested: this machine has no openssl");
+            return;
+        }
+        let bridge = Openssl::serve(&folder);
+        let trusted = folder.path().join("cert.pem");
+        let args = ["--ca-file", trusted.to_str().unwrap()];
+        let url = format!("https://localhost:{}/colibri/stats", bridge.port);
+        let exporter = assert_failure(&url, &args, "tls", &words);
+        assert_eq!(exporter.log().len(), 2, "{:?}", exporter.log());
+    }
 }
 
 /// Answers each connection with these bytes and closes it.
