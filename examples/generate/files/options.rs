@@ -101,17 +101,18 @@ has the reason as a label, and the log has the cause and what to do about it.
 .I /health
 answers without asking the bridge.
 .PP
-The bridge serves
-.I /colibri/stats
-only if its REST API is enabled:
+Without a path in
+.BR \-\-url ,
+the bridge is asked for
+.IR /colibri/stats ,
+and if that is answered with 404, for its own
+.IR /metrics .
+The first needs the REST API of the bridge:
 .B videobridge.apis.rest.enabled = true
 in jvb.conf, or
 .B COLIBRI_REST_ENABLED=true
 in docker\-jitsi\-meet.
-Its own
-.IR /metrics ,
-which is enabled by default and complete since release 2.3\-179 (November 2024), works as well:
-.BR "\-\-url http://localhost:8080/metrics" .
+The second is enabled by default and complete since release 2.3\-179 (November 2024).
 .PP
 Most options have an environment variable. The command line overrides it, and an empty variable counts as not set.
 A switch is on with
