@@ -91,7 +91,7 @@ causes! {
     NotFoundPath: "status", "status 404 for another path",
         "a bridge has /colibri/stats and /metrics on its private port (8080): without a path, --url asks both";
     NotFoundBoth: "status", "status 404 for /colibri/stats and for /metrics",
-        "is it the private port of a bridge (8080), not its public one or Jicofo's? Before 2022 a bridge needs videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
+        "neither /colibri/stats nor /metrics: is it the private port of a bridge (8080), not its public one or Jicofo's? Before 2022 a bridge needs videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
     Redirect: "status", "status 301, 302, 303, 307 or 308",
         "redirects are not followed: set --url to the URL that it leads to";
     BadPath: "status", "status 400 for a path with //",

@@ -55,13 +55,17 @@ fn reports_failures_without_a_response() {
 /// Responses that mean something else at another URL, and a part of the log line.
 const BY_URL: &[(&str, &str, &str)] = &[
     // In a URL without a path, the second path gets the same response as the first.
-    ("", "404 Not Found", "status 404 (/metrics, after 404 for /colibri/stats); is it the private port of a bridge"),
+    ("", "404 Not Found", "status 404; neither /colibri/stats nor /metrics: is it the private port of a bridge"),
     ("/metrics", "404 Not Found", "status 404; the bridge is from before 2022, or the port is the public one"),
     ("/colibri", "404 Not Found", "status 404; a bridge has /colibri/stats and /metrics on its private port"),
     ("//colibri/stats", "400 Bad Request", "status 400; write each slash in the path of --url once"),
     ("?a=b", "401 Unauthorized", "status 401 (/colibri/stats); give user and password"),
     // Credentials are typed before the host.
-    ("me:p@ss@", "401 Unauthorized", "status 401 (/colibri/stats); check user and password in --url; in them, @ : / ? # %"),
+    (
+        "me:p@ss@",
+        "401 Unauthorized",
+        "status 401 (/colibri/stats); check user and password in --url; in them, @ : / ? # %",
+    ),
 ];
 
 #[test]
@@ -155,7 +159,9 @@ fn asks_the_second_path_only_if_the_first_is_404() {
 fn reports_what_the_second_path_says() {
     let missing = || response("404 Not Found", "text/html", "");
     let second = "(/metrics, after 404 for /colibri/stats)";
-    for (fault, reason) in [("500 Server Error", "status"), ("406 Not Acceptable", "status"), ("401 Unauthorized", "status")] {
+    for (fault, reason) in
+        [("500 Server Error", "status"), ("406 Not Acceptable", "status"), ("401 Unauthorized", "status")]
+    {
         let bridge = FakeBridge::start(move |stream, number| {
             let answer = if number % 2 == 0 { missing() } else { response(fault, "text/html", "") };
             stream.write_all(answer.as_bytes()).map(|()| KeepAlive)
@@ -189,7 +195,10 @@ fn both_paths_share_the_budget() {
         sleep(Duration::from_millis(400 * (number as u64 % 2)));
         Ok(KeepAlive)
     });
-    assert_timeout(&format!("http://{}", slow.address()), "timed out while waiting for the response (/metrics, after 404");
+    assert_timeout(
+        &format!("http://{}", slow.address()),
+        "timed out while waiting for the response (/metrics, after 404",
+    );
     let endless = FakeBridge::start(|stream, _| {
         stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n")?;
         sleep(Duration::from_secs(1));

@@ -45,12 +45,12 @@ fn response(query: &[u8], says: &dyn Fn(u16) -> Says) -> Option<Vec<u8>> {
     };
     let mut response = [&query[..2], &[0x81, 0x80 | code, 0, 1, 0, addresses, 0, 0, 0, 0], question].concat();
     for number in 0..addresses {
-        let address = match kind {
-            A => Ipv4Addr::new(127, 0, 0, number + 1).octets().to_vec(),
-            _ => Ipv6Addr::LOCALHOST.octets().to_vec(),
+        let (length, address) = match kind {
+            A => (4, Ipv4Addr::new(127, 0, 0, number + 1).octets().to_vec()),
+            _ => (16, Ipv6Addr::LOCALHOST.octets().to_vec()),
         };
         // A pointer to the name in the question, the type, class IN, a minute to live.
-        response.extend([&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60, 0, address.len() as u8], &address].concat());
+        response.extend([&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60, 0, length], &address].concat());
     }
     Some(response)
 }
@@ -117,7 +117,8 @@ fn resolves_a_name_of_which_one_family_fails() {
     let says = name_server().unwrap();
     let four = FakeBridge::listen(TcpListener::bind("127.0.0.1:0").unwrap(), |stream, _| GOOD[1](stream));
     let port = four.address().port();
-    let six = TcpListener::bind(("::1", port)).map(|listener| FakeBridge::listen(listener, |stream, _| GOOD[1](stream)));
+    let six =
+        TcpListener::bind(("::1", port)).map(|listener| FakeBridge::listen(listener, |stream, _| GOOD[1](stream)));
     if six.is_err() {
         println!("not tested: this machine has no IPv6");
     }
@@ -142,10 +143,14 @@ fn resolves_a_name_of_which_one_family_fails() {
     for _ in 0..3 {
         assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
     }
-    exporter.wait_for_log("the host name has several addresses (127.0.0.1, 127.0.0.2): if they are several bridges, run one");
+    exporter.wait_for_log(
+        "the host name has several addresses (127.0.0.1, 127.0.0.2): if they are several bridges, run one",
+    );
     assert_eq!(exporter.log().len(), 2, "{:?}", exporter.log());
 
-    for (answers, reason) in [([Error(3), Error(3)], "resolve"), ([Error(3), Nothing], "timeout"), ([Nothing; 2], "timeout")] {
+    for (answers, reason) in
+        [([Error(3), Error(3)], "resolve"), ([Error(3), Nothing], "timeout"), ([Nothing; 2], "timeout")]
+    {
         *says.lock().unwrap() = answers;
         let exporter = Exporter::before(&url, &["--timeout", "1"]);
         assert_eq!(exporter.metrics().reason(), Some(reason), "{answers:?}: {:?}", exporter.log());

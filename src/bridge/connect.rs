@@ -168,7 +168,8 @@ impl Connect {
         }
         let lookup = move |family| {
             let (name, port) = host.rsplit_once(':').unwrap_or((&host, ""));
-            let hints = AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
+            let hints =
+                AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
             let found = getaddrinfo(Some(name), Some(port), Some(hints))?;
             found.map(|found| Ok(found?.sockaddr)).collect()
         };
@@ -333,7 +334,11 @@ mod tests {
     }
 
     /// The result of a lookup whose IPv6 half and IPv4 half are these.
-    fn found(six: fn() -> io::Result<u16>, four: fn() -> io::Result<u8>, timeout: Duration) -> Option<io::Result<Found>> {
+    fn found(
+        six: fn() -> io::Result<u16>,
+        four: fn() -> io::Result<u8>,
+        timeout: Duration,
+    ) -> Option<io::Result<Found>> {
         let lookup = move |family| match family == i32::from(AddrFamily::Inet) {
             true => four().map(|number| vec![address(number)]),
             false => six().map(|number| vec![v6(number)]),

@@ -61,7 +61,8 @@ pub fn document(from: &Uri, error: ScrapeError) -> ScrapeError {
             Cause::Jicofo.with(format_args!("{JICOFO} is its port"))
         }
         Cause::NoStatistics | Cause::NotObject | Cause::Empty if !PATHS.iter().any(|known| path.ends_with(known)) => {
-            let under = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let under =
+                |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             match OTHERS.iter().find(|(place, _)| under(place)) {
                 Some((_, what)) => Cause::OtherPath.with(format_args!("{path} of a bridge has {what}")),
                 None => Cause::OtherPath.with(path),

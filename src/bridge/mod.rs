@@ -131,7 +131,11 @@ impl Bridge {
             return Err(self.failed(error).asked(url::PATHS[0]));
         }
         let answer = self.ask(second, deadline).and_then(|response| self.read(second, response));
-        let answer = answer.map_err(|error| error.asked("/metrics, after 404 for /colibri/stats"))?;
+        let answer = answer.map_err(|error| match error.cause() {
+            // Its remedy names both.
+            Cause::NotFoundBoth => error,
+            _ => error.asked("/metrics, after 404 for /colibri/stats"),
+        })?;
         self.notes.add(Note::Second, || format!("{} answers, after 404 for {}", url::PATHS[1], url::PATHS[0]));
         Ok(answer)
     }
@@ -141,7 +145,9 @@ impl Bridge {
         let _ = connect::connected();
         let response = match self.get(uri, deadline, MAX_IDLE_AGE) {
             // A pooled connection was closed before any byte of a response: retry once, on a new one.
-            Err(Error::Io(error)) if is_closed(&error) && !connect::connected() => self.get(uri, deadline, Duration::ZERO),
+            Err(Error::Io(error)) if is_closed(&error) && !connect::connected() => {
+                self.get(uri, deadline, Duration::ZERO)
+            }
             response => response,
         };
         response.map_err(|error| self.failed(error))

@@ -71,9 +71,7 @@ pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Cause::Expired.into(),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Cause::NotYetValid.into(),
-            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-                Cause::NoName.into()
-            }
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => Cause::NoName.into(),
             CertificateError::NotValidForNameContext { presented, .. } => {
                 let bare = |name: &String| name.replace("DnsName(\"", "").replace("\")", "");
                 Cause::WrongName.with(presented.iter().take(MAX_NAMES).map(bare).collect::<Vec<_>>().join(", "))

@@ -122,7 +122,9 @@ impl fmt::Display for BridgeUrl {
         let [first, second] = PATHS;
         match self.second {
             None => f.write_str(&shown),
-            Some(_) if f.alternate() => write!(f, "{} ({first}, or {second} if that is 404)", shown.replacen(first, "", 1)),
+            Some(_) if f.alternate() => {
+                write!(f, "{} ({first}, or {second} if that is 404)", shown.replacen(first, "", 1))
+            }
             Some(_) => f.write_str(&shown.replacen(first, "", 1)),
         }
     }
