@@ -104,7 +104,7 @@ coverage: ## measure line coverage; needs cargo-llvm-cov
 mutants: ## check that the tests notice changes of the code, with cargo-mutants; takes hours
 	cargo mutants
 
-chaos: released ## run faults and misbehaving clients against the released binary; its memory must stay bounded
+chaos: released ## run faults, misbehaving clients and name servers against the released binary; its memory must stay bounded
 	JITSIEXPORTER_TEST_BINARY=$(CURDIR)/target/released/jitsiexporter cargo test --test chaos --test names -- --nocapture
 
 soak: released ## scrape the released binary a million times, with faults; its memory must not grow

@@ -339,9 +339,9 @@ mod tests {
         four: fn() -> io::Result<u8>,
         timeout: Duration,
     ) -> Option<io::Result<Found>> {
-        let lookup = move |family| match family == i32::from(AddrFamily::Inet) {
-            true => four().map(|number| vec![address(number)]),
-            false => six().map(|number| vec![v6(number)]),
+        let lookup = move |family| {
+            let is_four = family == i32::from(AddrFamily::Inet);
+            if is_four { four().map(|number| vec![address(number)]) } else { six().map(|number| vec![v6(number)]) }
         };
         look_up(&Lookups::default(), timeout, lookup)
     }
