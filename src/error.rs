@@ -85,7 +85,7 @@ causes! {
     ResponseTimeout: "timeout", "timed out while waiting for the response",
         "the bridge is frozen or overloaded, or --timeout or the scrape timeout is too short";
     NotFound: "status", "status 404 for /colibri/stats",
-        "the REST API is off, or the port is the public one. Without a path, --url asks /metrics too. The REST API is on with videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
+        "the REST API is off, or the port is the public one. Without a path, --url also asks /metrics, which is on by default. To enable REST: videobridge.apis.rest.enabled = true, in docker COLIBRI_REST_ENABLED=true (older images JVB_ENABLE_APIS=rest,colibri)";
     NotFoundMetrics: "status", "status 404 for /metrics",
         "the bridge is from before 2022, or the port is the public one. Without a path, --url asks /colibri/stats too";
     NotFoundPath: "status", "status 404 for another path",
