@@ -571,6 +571,25 @@ fn alerts_have_severity_texts_and_a_runbook_section() {
 }
 
 #[test]
+fn rules_match_on_all_labels_of_the_target() {
+    for (record, rule) in rules(RULES) {
+        let name = record.as_deref().or_else(|| field(&rule, "alert")).expect("a name");
+        let query = field(&rule, "expr").expect("an expression");
+        // Bridges can share job and instance. Only this rule is about several bridges, and names the labels that they share.
+        let shared = "(cluster, namespace, job, region";
+        for matched in query.split("on (").skip(1).chain(query.split("by (").skip(1)) {
+            assert!(format!("({matched}").starts_with(shared), "{name}: {query}");
+        }
+        // "for" starts again when a scrape fails. A query in an annotation runs at another time than the rule, with the labels
+        // that it names.
+        assert!(rule["for"].is_badvalue(), "{name}: for");
+        for (key, text) in rule["annotations"].as_hash().into_iter().flatten() {
+            assert!(!text.as_str().unwrap().contains("query"), "{name}: {key:?}");
+        }
+    }
+}
+
+#[test]
 fn every_alert_has_a_case_that_fires_and_one_that_does_not() {
     let mut found = BTreeSet::new();
     for tests in test_files().into_iter().map(|file| yaml(&read(file))) {
