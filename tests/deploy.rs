@@ -264,7 +264,10 @@ fn dashboards_can_be_provisioned() {
             if variable["type"] == "datasource" {
                 assert_eq!(variable["current"]["value"], "default", "{path}: else the first by name is chosen");
             } else {
-                assert!(variable["allValue"].is_null(), "{path}: All means the jobs of exporters, not every job");
+                // Exporters need not have the label cluster. But all jobs are those of exporters, not every job.
+                let all =
+                    if variable["name"] == "cluster" && variable["includeAll"] == true { Some(".*") } else { None };
+                assert_eq!(variable["allValue"].as_str(), all, "{path}: {}", variable["name"]);
             }
         }
     }
@@ -327,8 +330,10 @@ fn panels_have_description_unit_and_thresholds() {
 #[test]
 fn panels_do_not_overlap() {
     for (path, board) in &*BOARDS {
-        let mut taken: BTreeMap<(u64, u64), &Value> = BTreeMap::new();
+        // Grafana moves what is below a collapsed row when it is opened.
+        let (mut taken, mut folded): (BTreeMap<(u64, u64), &Value>, _) = Default::default();
         for panel in panels(board) {
+            let taken = if list(&board["panels"]).any(|top| top == panel) { &mut taken } else { &mut folded };
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect("a whole number"));
             assert!(w > 0 && h > 0 && x + w <= 24, "{path}: {} is out of the grid", panel["title"]);
             for cell in (y..y + h).flat_map(|y| (x..x + w).map(move |x| (y, x))) {
@@ -339,12 +344,23 @@ fn panels_do_not_overlap() {
     }
 }
 
+/// What selects the bridges of each dashboard. Bridges can share job and instance and differ in cluster, which need not exist.
+const CHOSEN: [&str; 2] =
+    ["job=\"$job\", cluster=~\"($cluster)?\", instance=\"$instance\"", "job=~\"$job\", cluster=~\"$cluster\""];
+
 #[test]
 fn queries_select_the_chosen_bridges() {
-    for ((path, board), chosen) in BOARDS.iter().zip(["job=\"$job\", instance=\"$instance\"", "job=~\"$job\""]) {
+    for ((path, board), chosen) in BOARDS.iter().zip(CHOSEN) {
         for (place, query) in queries(board) {
             let place = format!("{path}: {place}: {query}");
             assert!(!query.contains("vector("), "{place}: vector() invents a value");
+            let named = query.split("on (").skip(1).chain(query.split("by (").skip(1));
+            for labels in named.map(|rest| rest.split(')').next().unwrap()) {
+                assert!(
+                    ["le", "why", "region", "version", "region, version", "cluster, job"].contains(&labels),
+                    "{place}"
+                );
+            }
             for rated in query.split("rate(").skip(1) {
                 let range = rated.split_once('[').expect("a rate has a range").1;
                 assert!(range.starts_with("$__rate_interval]"), "{place}");
@@ -438,7 +454,7 @@ fn every_bar_and_row_links_to_its_bridge() {
         let overridden = overrides(panel).filter_map(|(_, set)| set.get("links").copied());
         let links = [&panel["fieldConfig"]["defaults"]["links"]].into_iter().chain(overridden).flat_map(list);
         let urls: Vec<_> = links.map(|link| text(&link["url"])).collect();
-        let legend = list(&panel["targets"]).any(|target| target["legendFormat"] == "{{instance}}");
+        let legend = list(&panel["targets"]).any(|target| text(&target["legendFormat"]).contains("{{instance}}"));
         assert_eq!(columns.contains("Bridge") || legend, !urls.is_empty(), "{place}: what names a bridge leads to it");
         for url in urls {
             let place = format!("{place}: {url}");
@@ -452,8 +468,11 @@ fn every_bar_and_row_links_to_its_bridge() {
                 let (name, value) = part.split_once('=').expect("a value");
                 passed.insert(name);
                 let column = value.strip_prefix("${__data.fields.").and_then(|value| value.strip_suffix('}'));
-                let others = ["${__field.labels.job}", "${__field.labels.instance}", "${__value.raw}"];
-                assert!(column.map_or(others.contains(&value), |column| columns.contains(column)), "{place}: {value}");
+                let of_field = value.strip_prefix("${__field.labels.").and_then(|value| value.strip_suffix('}'));
+                // A link keeps the text of a label that is absent, so this one is "-" then.
+                let others = ["job", "instance", "cluster_link"];
+                let known = value == "${__value.raw}" || of_field.is_some_and(|label| others.contains(&label));
+                assert!(column.map_or(known, |column| columns.contains(column)), "{place}: {value}");
             }
             assert_eq!(passed, variables, "{place} sets every variable");
         }
@@ -486,6 +505,30 @@ fn pictures_of_dashboards_are_small() {
     for path in ["docs/images/fleet.png", "docs/images/videobridge.png"] {
         let picture = fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(picture.starts_with(b"\x89PNG") && picture.len() <= LARGEST, "{path}: {} bytes", picture.len());
+    }
+}
+
+#[test]
+fn stress_has_the_limits_of_the_alerts() {
+    for (place, panel) in panels_of(&PANELS) {
+        let of_panel =
+            (text(&panel["title"]).contains("tress")).then_some(&panel["fieldConfig"]["defaults"]["thresholds"]);
+        let of_column = overrides(panel).filter(|(name, _)| *name == "Stress").map(|(_, set)| set["thresholds"]);
+        for limits in
+            of_panel.filter(|_| panel["fieldConfig"]["defaults"]["unit"] == "percentunit").into_iter().chain(of_column)
+        {
+            let steps = list(&limits["steps"]).filter(|step| step["value"].as_f64() > Some(0.0));
+            let found: Vec<_> = steps.map(|step| (step["value"].as_f64().unwrap(), text(&step["color"]))).collect();
+            assert!(found.is_empty() || found == [(0.8, "orange"), (1.0, "red")], "{place}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn legends_show_an_extreme() {
+    for (place, panel) in panels_of(&["timeseries"]) {
+        let calculated = &panel["options"]["legend"]["calcs"][0];
+        assert!(["max", "min"].contains(&text(calculated)), "{place}: {calculated}");
     }
 }
 

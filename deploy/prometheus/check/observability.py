@@ -45,7 +45,7 @@ LIMIT = 115
 COLLECT = 35
 
 # The states in the dashboards, the worst first.
-NO_EXPORTER, DOWN, UNHEALTHY, DRAINING, UP = range(5)
+NO_EXPORTER, DOWN, UNHEALTHY, DRAINING, STRESSED, UP = range(6)
 # Targets that are not exporters.
 OTHERS = ("another service", "other pod")
 
@@ -232,15 +232,14 @@ def check_states(server, fleet, bridge, states, now, complain):
     if counted != [len(found) - down, down]:
         complain(f"{fleet['title']}: {counted} bridges are up and down, in the table {len(found) - down} and {down}")
 
-    # A bridge that is gone has a state, and its exporter a version, but none of its last values is shown.
+    # A bridge that is gone has a state, but none of its last values is shown.
     for name, state in states.items():
         job = "pods" if name == "dying pod" else "jitsi"
         for title, queries in expressions(bridge).items():
             values = [list(by_instance(server, filled(query, name, job), now).values()) for query in queries]
             if title == "State" and values != [[state]]:
                 complain(f"{bridge['title']}: {title} of {name} is {values}, not {state}")
-            may_have = ("State", "Alerts", "Firing alerts") + (("Exporter version",) if state == DOWN else ())
-            if state < UNHEALTHY and title not in may_have and any(values):
+            if state < UNHEALTHY and title not in ("State", "Alerts", "Firing alerts") and any(values):
                 complain(f"{bridge['title']}: {title} of {name}, which is gone, is {values}")
 
 
