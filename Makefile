@@ -1,9 +1,7 @@
 .DEFAULT_GOAL := help
 KEYS = fixtures
 
-.PHONY: help run test lint doc expositions e2e web-config rules keys autoscaling observability grafana-schema released bench \
-	bench-instructions generate package-tools dist image deb sbom check-packages check-reproducible check-deploy crate fuzz coverage \
-	mutants chaos soak
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -25,6 +23,21 @@ doc: ## build the documentation of the code, with its map of modules
 
 expositions: ## check the golden files with promtool and the official Python parser
 	python3 tests/tools/expositions.py
+
+readers: ## check what parsers, agents and other readers get; installs them from registries, and needs four of Debian's packages
+	cargo build
+	python3 tests/readers/readers.py target/debug/jitsiexporter
+
+readers-all: ## the same, with OpenTelemetry, Telegraf and VictoriaMetrics, which take long to build
+	cargo build
+	READERS=all python3 tests/readers/readers.py target/debug/jitsiexporter
+
+readers-table: ## run all readers and write the table of docs/scrapers.md
+	cargo build
+	READERS=all WRITE=1 python3 tests/readers/readers.py target/debug/jitsiexporter
+
+findings: ## run every script of findings/; installs packages from registries
+	for script in findings/*.sh; do echo "== $$script"; "$$script" || exit 1; done
 
 e2e: ## let a real Prometheus scrape a fleet of exporters
 	cargo build

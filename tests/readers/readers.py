@@ -444,6 +444,7 @@ def readers(everything):
     yield Reader("exporter_exporter, `verify: false`", debian("prometheus-exporter-exporter"), exporter_exporter(False))
     yield Reader("prom2json", module("prom2json", "github.com/prometheus/prom2json"), program(go("prom2json")))
     yield Reader("Datadog OpenMetrics V2", base, datadog())
+    yield Reader("Datadog OpenMetrics V2, `metrics` as below", base, datadog(metrics=[{".+_bucket": {"type": "gauge"}}, ".+"]))
     yield Reader("Datadog OpenMetrics V2, `use_latest_spec: true`", base, datadog(use_latest_spec=True))
     yield Reader("parse-prometheus-text-format", parser, program(npm("javascript"), adapt=javascript))
     if not everything:
@@ -508,7 +509,7 @@ class Expected:
         """What differs between the outcome and what has to be, as sentences."""
         if isinstance(outcome, Refused) or self.refusal:
             said = str(outcome) if isinstance(outcome, Refused) else f"no refusal, {len(outcome)} samples"
-            if not isinstance(outcome, Refused) or not self.refusal or not re.search(self.refusal, said):
+            if not isinstance(outcome, Refused) or not self.refusal or self.refusal not in said:
                 yield f"expected {'the refusal ' + self.refusal if self.refusal else 'no refusal'}, got: {said[:400]}"
             return
         found = {}
@@ -529,8 +530,8 @@ class Expected:
         return ", ".join([f"{arrived} of {len(page.samples)}", *parts])
 
 
-def check_readers(pages, asks, everything):
-    """Runs the readers: the problems, and a row of the table for each."""
+def check_readers(pages, gets, everything):
+    """Runs the readers: the problems, and the cells of each reader's row in the table."""
     server, table, rows, problems = Server(pages), rules(), {}, []
     for reader in readers(everything):
         start = time.monotonic()
@@ -542,21 +543,97 @@ def check_readers(pages, asks, everything):
             more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
             problems += [f"{reader.name}: {page}: {problem}" for problem in found[:20] + more]
             if (page.report, page.naming) == ("native", "standard"):
-                accept = server.asked.get(page.path)
-                rows.setdefault(reader.name, [reader.version, *asks(accept)]).append(expected.summary(page))
+                asked = server.asked.get(page.path)
+                rows.setdefault(reader.name, [reader.version, f"`{asked}`", gets(asked)] if asked else [reader.version, "", ""])
+                rows[reader.name].append(expected.summary(page))
         problems += [f"rules.tsv: {reader.name}: no sample matches {rule.samples}" for rule in mine if rule not in used]
         print(f"{reader.name} {reader.version}: {time.monotonic() - start:.0f} s", flush=True)
     return problems, rows
 
 
+BLOCK = re.compile(r"(<!-- readers:begin -->\n)(.*)(<!-- readers:end -->)", re.S)
+HEAD = "| reader | version | Accept | gets | samples in OpenMetrics | samples in text 0.0.4 | checked |\n|---|---|---|---|---|---|---|\n"
+
+
+def check_table(rows, write):
+    """Compares the rows of the document's table with those of this run, or writes them. A row has the day on which it was written."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    lines = [line.strip("| ").split(" | ") for line in BLOCK.search(text)[2].splitlines()[2:]]
+    written = {line[0]: line[1:] for line in lines}
+    stale = [name for name, row in rows.items() if written.get(name, [])[:-1] != row]
+    if not write:
+        return [f"{DOCUMENT.relative_to(ROOT)}: {name} should be: {' | '.join(rows[name])} (make readers-table)" for name in stale]
+    written |= {name: [*rows[name], f"{datetime.date.today()}"] for name in stale}
+    table = HEAD + "".join(f"| {' | '.join([name, *row])} |\n" for name, row in written.items())
+    DOCUMENT.write_text(BLOCK.sub(lambda match: match[1] + table + match[3], text), encoding="utf-8")
+    return []
+
+
+def check_successive(binary):
+    """Successive scrapes of one bridge: what counts does not fall, and a series keeps its type."""
+    body = b""
+    bridge = Bridge(lambda _: (200, body))
+    for naming, options in NAMINGS.items():
+        with exporter(binary, "--url", f"{bridge.url}/colibri/stats", *options) as started:
+            for form, kind in CONTENT_TYPES.items():
+                before = {}
+                for name in SUCCESSIVE:
+                    body = (FIXTURES / f"{name}.json").read_bytes()
+                    try:
+                        after = exposition.parse(started.get("/metrics", kind)[1], form)
+                        exposition.check_sequence(before, after)
+                        before = after
+                    except exposition.Invalid as error:
+                        yield f"{name}, {naming} names, {FORMATS[form]}: {error}"
+
+
+def check_doors(binary):
+    """The commands of README.md that feed a file or promtool, as written there, with the strictest umask."""
+    [block] = re.findall(r"^```sh\n((?:(?!^```).)*?promtool check metrics.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    commands = block.splitlines()
+    body = (FIXTURES / f"{REPORTS['native']}.json").read_bytes()
+    bridge = Bridge(lambda path: (200, body) if path == "/metrics" else (404,))
+    with tempfile.TemporaryDirectory(prefix="readers-") as folder, exporter(binary, "--url", f"{bridge.url}/metrics") as started:
+        folder = pathlib.Path(folder)
+        program, file = folder / "bin/jitsiexporter", folder / "jitsi.prom"
+        program.parent.mkdir()
+
+        def run(command, url, broken=False):
+            program.write_text("#!/bin/sh\nexit 2\n" if broken else f'#!/bin/sh\nexec {shlex.quote(binary)} --url {url} "$@"\n')
+            program.chmod(0o755)
+            path = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+            command = f"umask 077\n{command.replace('localhost:9700', started.address)}"
+            done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=environment() | path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            return done.returncode, done.stdout + done.stderr
+
+        files = [command for command in commands if file.name in command]
+        if len(files) != 1 or len(commands) < 3:
+            yield f"README.md: expected commands for promtool and one for {file.name}, found {commands}"
+            return
+        for command in commands:
+            code, said = run(command, f"{bridge.url}/metrics")
+            if code or said:
+                yield f"README.md: {command}: exit {code}: {said}"
+        before, mode = file.read_text(), file.stat().st_mode & 0o777
+        if "\njitsi_up 1\n" not in before or mode != 0o644:
+            yield f"README.md: {files[0]}: the mode is {mode:o}, the file is {before[:200]}"
+        run(files[0], "", broken=True)
+        if file.read_text() != before or len(list(folder.iterdir())) != 2:
+            yield f"README.md: {files[0]}: a failure leaves {sorted(file.name for file in folder.iterdir())}"
+        run(files[0], f"{bridge.url}/nothing")
+        if "\njitsi_up 0\n" not in file.read_text():
+            yield f"README.md: {files[0]}: the file lacks jitsi_up 0 if the bridge is down"
+        if started.get("/metrics", "*/*")[0] != CONTENT_TYPES["openmetrics"]:
+            yield "curl alone does not get OpenMetrics"
+
+
 def main():
     binary = os.path.abspath(sys.argv[1])
-    everything = os.environ.get("READERS") == "all"
-    problems = list(exposition.check_faults())
-    found, rows = check_readers(list(pages(binary)), lambda accept: [accept], everything)
-    for name, row in rows.items():
-        print(name, row)
-    return problems + found
+    problems = [*exposition.check_faults(), *check_successive(binary), *check_doors(binary)]
+    with exporter(binary, "--demo") as started:
+        forms = {kind: FORMATS[form] for form, kind in CONTENT_TYPES.items()}
+        found, rows = check_readers(list(pages(binary)), lambda accept: forms[started.get("/metrics", accept)[0]], os.environ.get("READERS") == "all")
+    return [*problems, *found, *check_table(rows, os.environ.get("WRITE"))]
 
 
 if __name__ == "__main__":
