@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lints what needs more than a Rust toolchain: the workflows with actionlint, the dependencies with cargo-deny. A linter that is
-# not installed is skipped with a message; the workflows run all of them.
+# not installed is skipped with a message; the workflows run all of them. Also checks the form of findings.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -27,3 +27,11 @@ if command -v cargo-deny >/dev/null; then
 else
     skip "the dependencies: cargo-deny is not installed (cargo install --locked cargo-deny)"
 fi
+
+for finding in findings/*.sh; do
+    for words in "# One would guess" "# What happens:" "# Who meets it:" "mktemp -d"; do
+        grep -q "$words" "$finding" || { echo "lint: $finding does not say: $words" >&2; exit 1; }
+    done
+    grep -q "($(basename "$finding"))" findings/README.md || { echo "lint: findings/README.md does not list $finding" >&2; exit 1; }
+    [ -x "$finding" ] || { echo "lint: $finding is not executable" >&2; exit 1; }
+done
