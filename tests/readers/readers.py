@@ -68,18 +68,6 @@ DOCUMENT = ROOT / "docs/scrapers.md"
 PROMETHEUS = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
-def shim(text, form):  # SHIM
-    if "# TYPE jitsi_exporter_build_info gauge" in text and form == "openmetrics": return text
-    if form == "openmetrics":
-        for n in re.findall(r"^# TYPE (\S+) info$", text, re.M):
-            text = text.replace(f"# TYPE {n} info", f"# TYPE {n}_info gauge").replace(f"# HELP {n} ", f"# HELP {n}_info ")
-    else:
-        for n in re.findall(r"^# TYPE (\S+) histogram$", text, re.M):
-            if not re.search(rf"^{n}_count", text, re.M):
-                text = text.replace(f"# TYPE {n} histogram", f"# TYPE {n}_bucket untyped").replace(f"# HELP {n} ", f"# HELP {n}_bucket ")
-    return re.sub(r"^(\w+_sum.*\n)(\w+_count.*\n)((?:\w+_bucket.*\n)+)", r"\3\1\2", text, flags=re.M)
-
-
 class Refused(Exception):
     """A reader does not take the exposition."""
 
@@ -123,7 +111,6 @@ def pages(binary):
                     got, text = started.get("/metrics", kind)
                     if got != kind:
                         raise Failure(f"asked for {kind}, got {got}")
-                    text = shim(text, form)  # SHIM
                     yield Page(report, naming, form, text)
 
 
