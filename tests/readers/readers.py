@@ -182,7 +182,7 @@ def program(*command, adapt=lambda lines: lines):
     """A program that takes the URL of a page and prints what it reads as lines of JSON."""
 
     def read(page):
-        done = subprocess.run([*command[:1], page.url, *command[1:]], capture_output=True, text=True, env=environment(), timeout=PATIENCE, check=False)
+        done = subprocess.run([*command[:1], page.url, *command[1:]], capture_output=True, text=True, env=environment(), timeout=4 * PATIENCE, check=False)
         if done.returncode:
             raise Refused(done.stderr.strip())
         return adapt(json.loads(line) for line in done.stdout.splitlines())
@@ -248,6 +248,21 @@ def javascript(lines):
             for suffix in ("count", "sum"):
                 if suffix in metric:
                     yield f"{family['name']}_{suffix}", labels, metric[suffix]
+
+
+def netdata(lines):
+    """The integers that netdata keeps: thousandths, but for the buckets and the count of a histogram."""
+    [collected] = lines
+    histograms = {key.partition("_bucket=")[0] for key in collected if "_bucket=" in key}
+    for key, value in collected.items():
+        name, _, bound = key.partition("_bucket=")
+        if bound:
+            yield f"{name}_bucket", {"le": bound}, value
+        elif key.endswith("_count") and key.removesuffix("_count") in histograms:
+            yield key, {}, value
+        else:
+            name, *labels = re.split(r"-(\w+)=", key)
+            yield name, dict(zip(labels[::2], labels[1::2], strict=True)), value / 1000
 
 
 def go(folder, tool="."):
@@ -408,7 +423,8 @@ def victoriametrics(binary):
 
 
 def debian(package):
-    return output("dpkg-query", "--show", "--showformat=${Version}", package)
+    """The version of a package without Debian's part, which changes with each rebuild."""
+    return re.match(r"[\d.]*\d", output("dpkg-query", "--show", "--showformat=${Version}", package))[0]
 
 
 def module(folder, name):
@@ -416,7 +432,8 @@ def module(folder, name):
     return re.search(rf"\b{re.escape(name)} v(\S+)", (HERE / folder / "go.mod").read_text())[1]
 
 
-Reader = collections.namedtuple("Reader", "name version read")
+# The last field is what becomes of each value.
+Reader = collections.namedtuple("Reader", "name version read keeps", defaults=[lambda value: value])
 
 
 def readers(everything):
@@ -430,6 +447,10 @@ def readers(everything):
     yield Reader("exporter_exporter", debian("prometheus-exporter-exporter"), exporter_exporter(True))
     yield Reader("exporter_exporter, `verify: false`", debian("prometheus-exporter-exporter"), exporter_exporter(False))
     yield Reader("prom2json", module("prom2json", "github.com/prometheus/prom2json"), program(go("prom2json")))
+    version, built = module("netdata", "github.com/netdata/go.d.plugin"), go("netdata")
+    thousandths = lambda value: int(value * 1000) / 1000
+    yield Reader("netdata, collector `prometheus`", version, program(built, adapt=netdata), thousandths)
+    yield Reader("netdata, `fallback_type` as below", version, program(built, "*_bucket", adapt=netdata), thousandths)
     yield Reader("Datadog OpenMetrics V2", base, datadog())
     yield Reader("Datadog OpenMetrics V2, `metrics` as below", base, datadog(metrics=[{".+_bucket": {"type": "gauge"}}, ".+"]))
     yield Reader("Datadog OpenMetrics V2, `use_latest_spec: true`", base, datadog(use_latest_spec=True))
@@ -463,7 +484,7 @@ def rules():
 class Expected:
     """What a reader has to make of a page: the samples by series, or the words of its refusal."""
 
-    def __init__(self, page, rules, used):
+    def __init__(self, page, rules, used, keeps):
         self.samples, self.refusal = {}, None
         self.renamed, self.lost, self.invented = set(), set(), set()
         for sample in page.samples.values():
@@ -490,7 +511,7 @@ class Expected:
                 continue
             if becomes != name:
                 self.renamed.add(name)
-            self.samples[becomes] = sample.value
+            self.samples[becomes] = keeps(sample.value)
 
     def problems(self, outcome):
         """What differs between the outcome and what has to be, as sentences."""
@@ -525,7 +546,7 @@ def check_readers(pages, gets, everything):
         mine = [rule for rule in table if re.fullmatch(rule.readers, reader.name)]
         used = set()
         for page, outcome in zip(pages, reader.read(pages), strict=True):
-            expected = Expected(page, [rule for rule in mine if re.fullmatch(rule.format, page.form)], used)
+            expected = Expected(page, [rule for rule in mine if re.fullmatch(rule.format, page.form)], used, reader.keeps)
             found = list(expected.problems(outcome))
             more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
             problems += [f"{reader.name}: {page}: {problem}" for problem in found[:20] + more]
