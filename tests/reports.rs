@@ -355,7 +355,7 @@ fn legacy_names_have_the_units_of_colibri_stats() {
 fn explains_documents_that_are_not_a_report() {
     let json = "the response is not JSON: ";
     let object = "the response is not a JSON object: ";
-    let statistic = "the response has no statistic of a bridge";
+    let statistic = "the response has no statistics of a bridge";
     for (body, reason, words) in [
         ("", "malformed", "the response is not JSON: it is empty"),
         (
