@@ -330,13 +330,15 @@ fn panels_have_description_unit_and_thresholds() {
 #[test]
 fn panels_do_not_overlap() {
     for (path, board) in &*BOARDS {
+        let mut taken = BTreeMap::new();
         // Grafana moves what is below a collapsed row when it is opened.
-        let (mut taken, mut folded): (BTreeMap<(u64, u64), &Value>, _) = Default::default();
-        for panel in panels(board) {
-            let taken = if list(&board["panels"]).any(|top| top == panel) { &mut taken } else { &mut folded };
+        let unfolded = list(&board["panels"]).map(|panel| (0, panel));
+        let folded = list(&board["panels"])
+            .flat_map(|row| list(&row["panels"]).map(|panel| (row["id"].as_u64().unwrap(), panel)));
+        for (row, panel) in unfolded.chain(folded) {
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect("a whole number"));
             assert!(w > 0 && h > 0 && x + w <= 24, "{path}: {} is out of the grid", panel["title"]);
-            for cell in (y..y + h).flat_map(|y| (x..x + w).map(move |x| (y, x))) {
+            for cell in (y..y + h).flat_map(|y| (x..x + w).map(move |x| (row, y, x))) {
                 let other = taken.insert(cell, &panel["title"]);
                 assert_eq!(other, None, "{path}: {} overlaps", panel["title"]);
             }

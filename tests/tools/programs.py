@@ -218,12 +218,13 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(program, config):
+def prometheus(program, config, *options, agent=False):
     """A Prometheus with this configuration, once it is ready. Its data is removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="prometheus-") as folder:
         folder = pathlib.Path(folder)
         (folder / "prometheus.yml").write_text(config, encoding="utf-8")
-        command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        command = [program, f"--config.file={folder}/prometheus.yml", *options]
+        command += ["--enable-feature=agent", "--storage.agent.path=data"] if agent else ["--storage.tsdb.path=data"]
         # By default it waits five seconds before it looks at its targets.
         command += ["--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=1s"]
         with (folder / "log").open("wb") as log, running(*command, stdout=log, stderr=log, cwd=folder) as process:

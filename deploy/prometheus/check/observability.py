@@ -3,7 +3,9 @@
 
 Each report in fixtures/ becomes a bridge of that era: its gauges move, its counters grow. Some more bridges are down, draining,
 unhealthy, dying, restarting, or newer than the exporter. One exporter stands before each of them, and Prometheus scrapes all of
-them every second for the better part of a minute. Then:
+them every second for the better part of a minute. The same is done behind agents: one scrapes all exporters, another one other
+exporters under some of the same names, and both send to the Prometheus that evaluates the rules. They differ in the label cluster.
+Then, in both cases:
 
   * every target that runs is up, so Prometheus reads every response;
   * every query of both dashboards is answered without an error, for each bridge;
@@ -12,9 +14,10 @@ them every second for the better part of a minute. Then:
   * the tiles and the table of bridges show the state that each bridge is in, an exporter that ended included, and nothing
     of a bridge that is gone;
   * every rule of rules.yml and legacy.yml evaluates without an error, and every recording rule of rules.yml has data;
-  * the names that legacy.yml records have the values of the golden files in legacy names (fixtures/expected).
+  * the names that legacy.yml records have the values of the golden files in legacy names (fixtures/expected);
+  * behind agents, no duration grows when an agent is stopped.
 
-Needs prometheus (Debian package of that name). Takes about a minute, two at most.
+Needs prometheus (Debian package of that name). Takes about two minutes, four at most.
 
     deploy/prometheus/check/observability.py target/debug/jitsiexporter
 """
@@ -41,7 +44,7 @@ DASHBOARDS = ["deploy/grafana/jitsi-videobridge.json", "deploy/grafana/jitsi-fle
 RULES = ["deploy/prometheus/rules.yml", "deploy/prometheus/legacy.yml"]
 
 # The limit for the whole, and how long Prometheus collects before it is asked. Rates need some scrapes, rules some evaluations.
-LIMIT = 115
+LIMIT = 240
 COLLECT = 35
 
 # The states in the dashboards, the worst first.
@@ -49,8 +52,9 @@ NO_EXPORTER, DOWN, UNHEALTHY, DRAINING, STRESSED, UP = range(6)
 # Targets that are not exporters.
 OTHERS = ("another service", "other pod")
 
-START = time.monotonic()
-BEGAN = time.time()
+# The clusters of the agents. The second one has other bridges under names of the first.
+CLUSTERS = ("a", "b")
+TWINS = {"draining": "unhealthy", "unhealthy": "stressed", "newer": "gone", "gone": "draining", "stressed": "newer"}
 
 
 with (FIXTURES / "catalogue.tsv").open(encoding="utf-8", newline="") as file:
@@ -90,7 +94,7 @@ def response(bridge, seconds):
         if bridge["restarts"] and seconds > COLLECT / 2:
             part.update({key: 0 for key in part if KINDS.get(key) == "counter"})
             if "startup_time" in part:
-                part["startup_time"] = int((BEGAN + COLLECT / 2) * 1000)
+                part["startup_time"] = int((time.time() - seconds + COLLECT / 2) * 1000)
     return status, json.dumps(document).encode()
 
 
@@ -111,6 +115,7 @@ def bridges():
         "restarting-native": restarting,
         "draining": dict(base, report=dict(current, drain=True)),
         "unhealthy": dict(base, report=dict(current, healthy=False)),
+        "stressed": dict(base, report=dict(current, stress_level=1.5)),
         "dying": dict(base, report=current, dies=True),
         "restarting": dict(base, report=current, restarts=True),
         "newer": dict(base, report=dict(current, future_list=[1, 2], future_text="a", future_number=1)),
@@ -120,14 +125,22 @@ def bridges():
     }
 
 
-def configuration(jobs, labels=lambda name: {"instance": name}):
-    """A configuration that scrapes the targets of each job every second. JSON is YAML."""
+def configuration(jobs, labels=lambda name: {"instance": name}, agent_of=None, cluster=""):
+    """A configuration that scrapes the targets of each job every second, and sends the samples to `agent_of` if it is an agent.
+    JSON is YAML."""
     static = {
         job: [{"targets": [target], "labels": labels(name)} for name, target in targets.items()] for job, targets in jobs.items()
     }
-    return json.dumps({
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(ROOT / path) for path in RULES],
+    if agent_of:
+        queue = {"batch_send_deadline": "500ms"}
+        own = {"remote_write": [{"url": f"{agent_of.api}/write", "queue_config": queue}]}
+    else:
+        own = {"rule_files": [str(ROOT / path) for path in RULES]}
+    return json.dumps(own | {
+        "global": {
+            "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s",
+            "external_labels": {"cluster": cluster} if cluster else {},
+        },
         "scrape_configs": [{"job_name": job, "static_configs": configs} for job, configs in static.items()],
     })
 
@@ -144,8 +157,10 @@ def selectors(expression):
     return needs + [{match} for match in re.findall(r"([a-zA-Z_:][\w:]*)\{", strings)]
 
 
-def filled(expression, instance, job="jitsi"):
+def filled(expression, instance, job="jitsi", cluster=""):
     values = {"$__rate_interval": "15s", "$__range": "60s", "$__interval": "5s", "$job": job, "$instance": instance}
+    # One cluster or none on the dashboard of one bridge, All on the other.
+    values |= {"($cluster)": f"({cluster})", "$cluster": ".*"}
     for variable, value in values.items():
         expression = expression.replace(variable, value)
     left = re.search(r"\$[a-zA-Z_]\w*", expression)
@@ -177,7 +192,7 @@ def has_data(server, expression, instant, now):
     return any(value != "NaN" for each in series for _, value in each.get("values", [each.get("value")]))
 
 
-def check_dashboard(server, board, names, now, complain):
+def check_dashboard(server, board, names, cluster, now, complain):
     one_bridge = any(variable["name"] == "instance" for variable in board["templating"]["list"])
     asked = 0
     for place, expression, instant in queries(board):
@@ -186,7 +201,7 @@ def check_dashboard(server, board, names, now, complain):
             asked += 1
             here = f"{board['title']}: {place}" + (f" for {name}" if name else "")
             try:
-                found = has_data(server, filled(expression, name or "", "jitsi" if name else "jitsi|pods"), instant, now)
+                found = has_data(server, filled(expression, name or "", "jitsi" if name else "jitsi|pods", cluster if name else ""), instant, now)
             except Failure as failure:
                 complain(f"{here}: {failure}")
                 continue
@@ -207,10 +222,13 @@ def check_dashboard(server, board, names, now, complain):
     return asked
 
 
-def by_instance(server, expression, now):
-    """The values of an instant query by instance."""
+def by_target(server, expression, now):
+    """The values of an instant query by cluster and instance."""
     series = server.query(expression, time=now)
-    return {each["metric"].get("instance", ""): float(each["value"][1]) for each in series}
+    found = {(each["metric"].get("cluster", ""), each["metric"].get("instance", "")): float(each["value"][1]) for each in series}
+    if len(found) != len(series):
+        raise Failure(f"several values for one target: {expression}")
+    return found
 
 
 def check_states(server, fleet, bridge, states, now, complain):
@@ -221,26 +239,26 @@ def check_states(server, fleet, bridge, states, now, complain):
         return {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in panels}
 
     def whole(expression):
-        return by_instance(server, filled(expression, "", "jitsi|pods"), now).get("")
+        return by_target(server, filled(expression, "", "jitsi|pods"), now).get(("", ""))
 
-    found = by_instance(server, filled(expressions(fleet)["All bridges"][0], "", "jitsi|pods"), now)
-    for name in sorted(set(found) | set(states)):
-        if found.get(name) != states.get(name, found.get(name)) or name in OTHERS:
-            complain(f"All bridges: the state of {name} is {found.get(name)}, not {states.get(name)}")
+    found = by_target(server, filled(expressions(fleet)["All bridges"][0], "", "jitsi|pods"), now)
+    for target in sorted(set(found) | set(states)):
+        if found.get(target) != states.get(target, found.get(target)) or target[1] in OTHERS:
+            complain(f"All bridges: the state of {target} is {found.get(target)}, not {states.get(target)}")
     down = sum(state < UNHEALTHY for state in found.values())
     counted = [whole(expression) for expression in expressions(fleet)["Bridges"]]
     if counted != [len(found) - down, down]:
         complain(f"{fleet['title']}: {counted} bridges are up and down, in the table {len(found) - down} and {down}")
 
     # A bridge that is gone has a state, but none of its last values is shown.
-    for name, state in states.items():
+    for (cluster, name), state in states.items():
         job = "pods" if name == "dying pod" else "jitsi"
         for title, queries in expressions(bridge).items():
-            values = [list(by_instance(server, filled(query, name, job), now).values()) for query in queries]
+            values = [list(by_target(server, filled(query, name, job, cluster), now).values()) for query in queries]
             if title == "State" and values != [[state]]:
-                complain(f"{bridge['title']}: {title} of {name} is {values}, not {state}")
+                complain(f"{bridge['title']}: {title} of {cluster} {name} is {values}, not {state}")
             if state < UNHEALTHY and title not in ("State", "Alerts", "Firing alerts") and any(values):
-                complain(f"{bridge['title']}: {title} of {name}, which is gone, is {values}")
+                complain(f"{bridge['title']}: {title} of {cluster} {name}, which is gone, is {values}")
 
 
 def check_rules(server, now, complain):
@@ -264,7 +282,7 @@ def check_legacy(server, name, complain):
     wanted = {sample: value for sample, value in wanted.items() if not OWN.match(sample[0]) and sample[0] not in NEVER_LEGACY}
     found = {}
     for series in server.query(f'{{instance="{name}"}}'):
-        labels = {key: value for key, value in series["metric"].items() if key not in ("job", "instance")}
+        labels = {key: value for key, value in series["metric"].items() if key not in ("job", "instance", "cluster")}
         found[expositions.identity(labels.pop("__name__"), labels)] = float(series["value"][1])
     for sample, value in wanted.items():
         if sample not in found:
@@ -274,16 +292,28 @@ def check_legacy(server, name, complain):
     return len(wanted)
 
 
-def main():
-    binary = os.path.abspath(sys.argv[1])
-    complaints = []
+def check_lost_agent(server, agent, complain):
+    """Stops an agent, which leaves no staleness markers. The last values remain visible, and durations must not grow."""
+    agent.close()
+    time.sleep(3)
+    durations = f'jitsi:condition:duration_seconds{{cluster="{CLUSTERS[1]}"}}'
+    before = {json.dumps(series["metric"]): series["value"][1] for series in server.query(durations)}
+    time.sleep(5)
+    after = {json.dumps(series["metric"]): series["value"][1] for series in server.query(durations)}
+    if not before or before != after:
+        complain(f"durations without samples: {before}, then {after}")
+
+
+def run(binary, central, complaints):
+    """All checks, on a Prometheus that scrapes the exporters itself or on one that receives the samples of agents."""
+    start = time.monotonic()
     played = bridges()
 
     def answer(path):
         name = urllib.parse.unquote(path.split("/")[1])
         if name == "metrics":
             return 200, b"go_goroutines 1\n", "text/plain; version=0.0.4"
-        return response(played[name], time.monotonic() - START)
+        return response(played[name], time.monotonic() - start)
 
     bridge = Bridge(answer)
     urls = {name: f"{bridge.url}/{urllib.parse.quote(name)}{row['path']}" for name, row in played.items()}
@@ -301,33 +331,54 @@ def main():
             "jitsi": {**targets, "dying exporter": dying[0], "absent exporter": nothing},
             "pods": {"dying pod": dying[1], "another service": bridge.address, "other pod": nothing},
         }
-        server = stack.enter_context(prometheus("prometheus", configuration(jobs)))
-        print(f"{len(targets)} bridges, collecting for {COLLECT} s", flush=True)
+        cluster = ""
+        if central:
+            cluster = CLUSTERS[0]
+            server = stack.enter_context(prometheus("prometheus", configuration({}), "--web.enable-remote-write-receiver"))
+            config = configuration(jobs, agent_of=server, cluster=cluster)
+            scraper = stack.enter_context(prometheus("prometheus", config, agent=True))
+            twins = {"jitsi": {name: targets[twin] for name, twin in TWINS.items()}}
+            other = stack.enter_context(contextlib.ExitStack())
+            other.enter_context(prometheus("prometheus", configuration(twins, agent_of=server, cluster=CLUSTERS[1]), agent=True))
+        else:
+            scraper = server = stack.enter_context(prometheus("prometheus", configuration(jobs)))
+        print(f"{len(targets)} bridges{' behind agents' if central else ''}, collecting for {COLLECT} s", flush=True)
         time.sleep(COLLECT / 2)
         ending.close()
         time.sleep(COLLECT / 2)
 
-        for target in server.get("targets")["activeTargets"]:
+        for target in scraper.get("targets")["activeTargets"]:
             name = target["labels"]["instance"]
             if target["health"] != "up" and name not in ("dying exporter", "absent exporter", "dying pod", "other pod"):
                 complaints.append(f"target {name}: {target['lastError']}")
-        now = time.time() - 1
+        now = time.time() - (3 if central else 1)
         names = {}
         for name in targets:
-            series = server.get("series", **{"match[]": f'{{instance="{name}", job="jitsi"}}'})
+            series = server.get("series", **{"match[]": f'{{instance="{name}", job="jitsi", cluster="{cluster}"}}'})
             names[name] = {labels["__name__"] for labels in series}
         del names["dying"]  # it has sent everything, and now sends nothing
         boards = [json.loads((ROOT / path).read_text()) for path in DASHBOARDS]
-        asked = sum(check_dashboard(server, board, names, now, complaints.append) for board in boards)
+        asked = sum(check_dashboard(server, board, names, cluster, now, complaints.append) for board in boards)
         states = {
             "gone": DOWN, "refusing": DOWN, "wrong": DOWN, "dying": DOWN, "unhealthy": UNHEALTHY, "draining": DRAINING,
-            "newer": UP, "restarting": UP, "dying exporter": NO_EXPORTER, "absent exporter": NO_EXPORTER, "dying pod": NO_EXPORTER,
+            "stressed": STRESSED, "newer": UP, "restarting": UP,
+            "dying exporter": NO_EXPORTER, "absent exporter": NO_EXPORTER, "dying pod": NO_EXPORTER,
         }
-        check_states(server, boards[1], boards[0], states, now, complaints.append)
+        known = {(cluster, name): state for name, state in states.items()}
+        known |= {(CLUSTERS[1], name): states[twin] for name, twin in TWINS.items()} if central else {}
+        check_states(server, boards[1], boards[0], known, now, complaints.append)
         rules = check_rules(server, now, complaints.append)
         frozen = [name for name in targets if name.startswith("frozen-")]
         legacy = sum(check_legacy(server, name, complaints.append) for name in frozen)
-    print(f"{asked} queries, {rules} rules, {legacy} legacy values")
+        if central:
+            check_lost_agent(server, other, complaints.append)
+    print(f"{asked} queries, {rules} rules, {legacy} legacy values", flush=True)
+
+
+def main():
+    complaints = []
+    for central in (False, True):
+        run(os.path.abspath(sys.argv[1]), central, complaints)
     return complaints
 
 
