@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the static binaries of a release: one archive for each architecture, and SHA256SUMS. The folder is emptied first.
+# Builds the static binaries of a release: one archive for each architecture, the alert rules and SHA256SUMS. The folder is emptied first.
 #
 #   deploy/dist.sh                      x86_64 and aarch64, into dist/
 #   deploy/dist.sh armv7l               32-bit ARM (the names are those of `uname -m`)
@@ -74,5 +74,6 @@ for arch in ${*:-x86_64 aarch64}; do
     rm -rf "$stage"
     echo "$dist/$folder.tar.gz: binary of $(stat -c %s "$target_dir/$target/release/$name") bytes"
 done
+deploy/prometheus/released.sh > "$dist/${name}_${version}_rules.yml"
 cd "$dist"
-sha256sum ${name}_*.tar.gz > SHA256SUMS
+sha256sum ${name}_* > SHA256SUMS

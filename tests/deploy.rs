@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use jitsiexporter::metrics::catalogue::{OWN, ROWS, Row};
@@ -613,6 +614,20 @@ fn alerts_have_severity_texts_and_a_runbook_section() {
             assert!(sections[&*name].contains(part), "the runbook has no {part} for {name}");
         }
     }
+}
+
+#[test]
+fn released_rules_link_to_the_runbook_of_the_release() {
+    let script = root().join("deploy/prometheus/released.sh");
+    let printed = Command::new(script).arg("https://example.org/owner/name").output().expect("a shell");
+    let page = format!("https://example.org/owner/name/blob/v{}/{RUNBOOK}", env!("CARGO_PKG_VERSION"));
+    // The command at the head of the file names the path that it replaces.
+    let (head, groups) =
+        read(RULES).split_once("groups:").map(|(head, rest)| (head.to_owned(), rest.to_owned())).unwrap();
+    assert!(head.contains(&format!("sed -i 's|{RUNBOOK}|")), "{head}");
+    let expected = format!("{head}groups:{}", groups.replace(RUNBOOK, &page));
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), expected);
+    assert_eq!(expected.matches(&page).count(), alerts().len());
 }
 
 #[test]
