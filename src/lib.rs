@@ -19,7 +19,7 @@
 //!  exporter                       routes, permits, the budget of a scrape
 //!    │  budget, names, format
 //!  scrape                         one scrape, top to bottom:
-//!    ├── bridge/                    bytes    = bridge.fetch(budget)          one blocking GET (ureq)
+//!    ├── bridge/                    bytes    = bridge.fetch(budget)          one blocking GET, or a second after 404 (ureq)
 //!    └── metrics/                   bytes -> text, pure
 //!         ├── family                  families = family::read(bytes, names)    what is exposed, under which name
 //!         │    ├── report               JSON -> values (serde_json, humantime)

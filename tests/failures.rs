@@ -88,16 +88,23 @@ fn has_other_remedies_for_other_urls() {
 
 #[test]
 fn knows_what_a_bridge_has_at_other_paths() {
-    for (path, words) in [
-        ("/stats", "/stats of a bridge has debug data; use /colibri/stats or /metrics, or a --url without a path"),
-        ("/debug/jvb", "/debug/jvb of a bridge has debug data"),
-        ("/colibri/drain", "/colibri/drain of a bridge has the state of drain mode"),
-        ("/about/version", "/about/version of a bridge has the version"),
-        ("/elsewhere", "this path does not have the statistics of a bridge: /elsewhere; use /colibri/stats or"),
-        ("/metrics", "the response has no statistics of a bridge; is this the private port"),
-        ("", "the response has no statistics of a bridge; is this the private port"),
+    let idle = include_str!("../fixtures/elsewhere/stats-idle.json");
+    let debug = include_str!("../fixtures/elsewhere/debug.json");
+    let drain = include_str!("../fixtures/elsewhere/colibri-drain.json");
+    for (path, document, words) in [
+        (
+            "/stats",
+            idle,
+            "/stats of a bridge has debug data; use /colibri/stats or /metrics, or a --url without a path",
+        ),
+        ("/debug/jvb", debug, "/debug/jvb of a bridge has debug data"),
+        ("/colibri/drain", drain, "/colibri/drain of a bridge has the state of drain mode"),
+        ("/about/version", "{\"version\":\"2.3\"}", "/about/version of a bridge has the version"),
+        ("/other", idle, "this path does not have the statistics of a bridge: /other; use /colibri/stats or /metrics"),
+        ("/metrics", idle, "the response has no statistics of a bridge; is this the private port"),
+        ("", idle, "the response has no statistics of a bridge; is this the private port"),
     ] {
-        let bridge = FakeBridge::json("{\"time\":1}");
+        let bridge = FakeBridge::json(document);
         assert_failure(&format!("http://{}{path}", bridge.address()), &[], "no_statistics", words);
     }
 }
