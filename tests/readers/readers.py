@@ -485,8 +485,9 @@ class Expected:
     """What a reader has to make of a page: the samples by series, or the words of its refusal."""
 
     def __init__(self, page, rules, used, keeps):
-        self.samples, self.refusal = {}, None
-        self.renamed, self.lost, self.invented = set(), set(), set()
+        self.samples, self.refusal, self.words = {}, None, None
+        # How many samples became what, and why.
+        self.changed, self.unchanged = collections.Counter(), 0
         for sample in page.samples.values():
             name = series(sample.name, sample.labels)
             found = [(rule, match) for rule in rules if (match := rule.match(sample))]
@@ -495,30 +496,29 @@ class Expected:
             for rule, match in found:
                 kind, _, argument = rule.becomes.partition(" ")
                 if kind == "refused":
-                    self.refusal = argument
-                elif kind == "lost":
+                    self.refusal = f"`{argument}`: {rule.why}"
+                    self.words = argument
+                    continue
+                self.changed[f"{kind}: {rule.why}"] += 1
+                if kind == "lost":
                     becomes = None
                 elif kind == "renamed":
                     becomes = match.expand(argument)
-                elif kind == "added":
-                    added, _, value = match.expand(argument).rpartition(" ")
-                    self.samples[added] = float(value)
-                    self.invented.add(added)
+                elif kind == "invented":
+                    invented, _, value = match.expand(argument).rpartition(" ")
+                    self.samples[invented] = float(value)
                 else:
                     raise Failure(f"not a rule: {rule}")
-            if becomes is None:
-                self.lost.add(name)
-                continue
-            if becomes != name:
-                self.renamed.add(name)
-            self.samples[becomes] = keeps(sample.value)
+            if becomes:
+                self.samples[becomes] = keeps(sample.value)
+            self.unchanged += becomes == name
 
     def problems(self, outcome):
         """What differs between the outcome and what has to be, as sentences."""
         if isinstance(outcome, Refused) or self.refusal:
-            said = str(outcome) if isinstance(outcome, Refused) else f"no refusal, {len(outcome)} samples"
-            if not isinstance(outcome, Refused) or not self.refusal or self.refusal not in said:
-                yield f"expected {'the refusal ' + self.refusal if self.refusal else 'no refusal'}, got: {said[:400]}"
+            said = str(outcome) if isinstance(outcome, Refused) else f"{len(outcome)} samples"
+            if not (isinstance(outcome, Refused) and self.refusal and self.words in said):
+                yield f"should be {'refused with the words ' + self.words if self.refusal else 'read'}, got: {said[:400]}"
             return
         found = {}
         for name, labels, value in outcome:
@@ -531,11 +531,10 @@ class Expected:
                 yield f"{name} is {found.get(name, 'lost')}, should be {self.samples.get(name, 'nowhere')}"
 
     def summary(self, page):
+        """A cell of the table."""
         if self.refusal:
-            return f"refused: `{self.refusal}`"
-        parts = [f"{len(part)} {word}" for word, part in (("renamed", self.renamed), ("lost", self.lost), ("invented", self.invented)) if part]
-        arrived = len(page.samples) - len(self.lost) - len(self.renamed)
-        return ", ".join([f"{arrived} of {len(page.samples)}", *parts])
+            return f"refused, {self.refusal}"
+        return "; ".join([f"{self.unchanged} of {len(page.samples)}", *(f"{count} {what}" for what, count in self.changed.items())])
 
 
 def check_readers(pages, gets, everything):
