@@ -10,6 +10,7 @@
 //! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), compared with
 //! running bridges with live calls.
 
+use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 use crate::metrics::format::PerFormat;
@@ -67,6 +68,12 @@ impl Kind {
     #[must_use]
     pub const fn is_distribution(self) -> bool {
         matches!(self, Self::GaugeHistogram | Self::Histogram)
+    }
+
+    /// Whether its values are numbers or booleans.
+    #[must_use]
+    pub const fn is_number(self) -> bool {
+        matches!(self, Self::Gauge | Self::Counter | Self::Boolean)
     }
 
     /// What the names of samples have after the name of the family.
@@ -539,28 +546,50 @@ pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
     DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
 }
 
-/// All keys of all rows. Each has a number, which is its index in a table of the values of a report.
+/// [`ROWS`] and their keys, each of which has a number: its index in a table of the values of a report.
 #[derive(Debug)]
-pub struct Keys {
-    /// The keys and their numbers, by [`Keys::place`]. Few places have more than one key.
-    by_place: [Vec<(&'static str, usize)>; Keys::PLACES],
-    /// The sources of each row, in order of preference, with the numbers of their keys.
-    by_row: Vec<Vec<(Source, usize)>>,
-    /// The keys, each with the first row that it feeds.
-    list: Vec<(&'static str, &'static Row)>,
+pub struct Index {
+    /// The keys and their numbers, by [`Index::place`]. Few places have more than one key.
+    by_place: [Vec<(&'static str, usize)>; Index::PLACES],
+    /// The keys by number.
+    keys: Vec<Key>,
+    /// The rows, in the order of [`ROWS`].
+    pub rows: Vec<IndexedRow>,
 }
 
-/// The keys of [`ROWS`].
-pub static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let mut keys = Keys { by_place: [const { Vec::new() }; Keys::PLACES], by_row: Vec::new(), list: Vec::new() };
+/// A key of the catalogue.
+#[derive(Debug)]
+pub struct Key {
+    /// As it is in the JSON.
+    pub text: &'static str,
+    /// The numbers of the rows that it feeds.
+    pub rows: Vec<usize>,
+}
+
+/// A row with what would otherwise be looked up in each scrape.
+#[derive(Debug)]
+pub struct IndexedRow {
+    /// The row.
+    pub row: &'static Row,
+    /// The sources, in order of preference, with the numbers of their keys.
+    pub sources: Vec<(Source, usize)>,
+    /// The source whose key and unit legacy names have.
+    pub primary: Source,
+    /// The second legacy name.
+    pub unprefixed: Option<&'static Descriptor>,
+}
+
+/// The index of [`ROWS`].
+pub static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut index = Index { by_place: [const { Vec::new() }; Index::PLACES], keys: Vec::new(), rows: Vec::new() };
     for row in ROWS {
-        let sources = row.sources().map(|source| (source, keys.add(source.key, row))).collect();
-        keys.by_row.push(sources);
+        let sources = row.sources().map(|source| (source, index.add(source.key))).collect();
+        index.rows.push(IndexedRow { row, sources, primary: row.primary(), unprefixed: unprefixed(row) });
     }
-    keys
+    index
 });
 
-impl Keys {
+impl Index {
     /// A power of two, twice the number of keys or more.
     const PLACES: usize = 512;
 
@@ -571,37 +600,41 @@ impl Keys {
         (length + 31 * byte(length / 2) + 7 * byte(length / 4) + 3 * byte(length.wrapping_sub(3))) % Self::PLACES
     }
 
-    /// The number of a key, a new one if it has none yet. A key can feed several rows.
-    fn add(&mut self, key: &'static str, row: &'static Row) -> usize {
-        self.number(key).unwrap_or_else(|| {
-            let number = self.count();
+    /// The number of a key that feeds the next row, a new one if the key has none yet.
+    fn add(&mut self, key: &'static str) -> usize {
+        let number = self.number(key).unwrap_or_else(|| {
+            let number = self.keys.len();
             self.by_place[Self::place(key)].push((key, number));
-            self.list.push((key, row));
+            self.keys.push(Key { text: key, rows: Vec::new() });
             number
-        })
+        });
+        self.keys[number].rows.push(self.rows.len());
+        number
     }
 
-    /// The number of keys.
+    /// The keys by number.
     #[must_use]
-    pub const fn count(&self) -> usize {
-        self.list.len()
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
-    /// The number of a key, less than [`count`](Self::count).
+    /// The number of a key.
     #[must_use]
     pub fn number(&self, key: &str) -> Option<usize> {
-        self.by_place[Self::place(key)].iter().find(|(own, _)| *own == key).map(|(_, number)| *number)
+        let same = |own: &str| own.len() == key.len() && compare(own, key).is_eq();
+        self.by_place[Self::place(key)].iter().find(|(own, _)| same(own)).map(|(_, number)| *number)
     }
+}
 
-    /// The keys by number, each with the first row that it feeds.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static Row)> {
-        self.list.iter().copied()
-    }
-
-    /// The rows, each with its sources and the numbers of their keys.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static Row, &[(Source, usize)])> {
-        ROWS.iter().zip(self.by_row.iter().map(Vec::as_slice))
-    }
+/// The order of two texts, like [`Ord::cmp`] but eight bytes at a time: `memcmp` of musl, the C library of the static builds, looks
+/// at each byte.
+#[must_use]
+pub fn compare(one: &str, other: &str) -> Ordering {
+    let whole = one.len().min(other.len()) / 8 * 8;
+    let ((one, one_rest), (other, other_rest)) = (one.as_bytes().split_at(whole), other.as_bytes().split_at(whole));
+    let word = |chunk: &[u8; 8]| u64::from_be_bytes(*chunk);
+    let (one, other) = (one.as_chunks().0.iter().map(word), other.as_chunks().0.iter().map(word));
+    one.cmp(other).then_with(|| one_rest.iter().cmp(other_rest))
 }
 
 #[cfg(test)]
@@ -649,25 +682,31 @@ mod tests {
 
     #[test]
     fn finds_each_key() {
-        let mut numbers = HashMap::new();
-        for (row, sources) in KEYS.rows() {
-            assert!(row.sources().map(|source| source.key).eq(sources.iter().map(|(source, _)| source.key)));
-            for (source, number) in sources {
-                assert_eq!(KEYS.number(source.key), Some(*number));
-                assert_eq!(*numbers.entry(*number).or_insert(source.key), source.key);
+        let mut feeds: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, (row, indexed)) in ROWS.iter().zip(&INDEX.rows).enumerate() {
+            assert!(row.sources().map(|source| source.key).eq(indexed.sources.iter().map(|(source, _)| source.key)));
+            for (source, key) in &indexed.sources {
+                assert_eq!((INDEX.number(source.key), INDEX.keys()[*key].text), (Some(*key), source.key));
+                feeds.entry(source.key).or_default().push(number);
             }
         }
-        assert_eq!(numbers.len(), KEYS.count());
-        for (number, (key, row)) in KEYS.all().enumerate() {
-            assert_eq!(numbers[&number], key);
-            assert!(row.sources().any(|source| source.key == key));
-        }
-        let crowded = KEYS.by_place.iter().map(Vec::len).max();
+        assert_eq!(feeds.len(), INDEX.keys().len());
+        assert!(INDEX.keys().iter().all(|key| feeds[key.text] == key.rows));
+        let crowded = INDEX.by_place.iter().map(Vec::len).max();
         assert!(crowded <= Some(4), "{crowded:?} keys in one place");
-        assert!(KEYS.count() * 2 <= Keys::PLACES);
-        assert_eq!(KEYS.number("no_such_statistic"), None);
-        assert_eq!(KEYS.number(""), None);
-        assert_eq!(KEYS.number(&"x".repeat(1000)), None);
+        assert!(INDEX.keys().len() * 2 <= Index::PLACES);
+        assert_eq!(INDEX.number("no_such_statistic"), None);
+        assert_eq!(INDEX.number(""), None);
+        assert_eq!(INDEX.number(&"x".repeat(1000)), None);
+    }
+
+    #[test]
+    fn compares_like_the_standard_library() {
+        let texts =
+            ["", "a", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgz", "abcdefghabcdefgh", "abcdefgh\u{e4}", "b"];
+        for (one, other) in texts.iter().flat_map(|one| texts.map(|other| (one, other))) {
+            assert_eq!(compare(one, other), (*one).cmp(other), "{one} {other}");
+        }
     }
 
     #[test]

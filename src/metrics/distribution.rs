@@ -1,12 +1,14 @@
 //! Distributions, in the three forms in which bridges send them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::metrics::report::{Number, Value};
 
 /// The largest number of buckets of a distribution. Those of bridges have up to 22.
 pub const MAX_BUCKETS: usize = 1024;
+
+/// Room for the buckets of a distribution of today's bridges.
+const ROOM: usize = 24;
 
 /// The beginning of the key of a bucket in the bridge's own metrics; the upper bound follows.
 const BUCKET: &str = "bucket_le_";
@@ -35,13 +37,17 @@ impl Distribution {
     /// An array whose element *i* counts the things of size *i*, the last one those of that size or more: the conference sizes
     /// in `/colibri/stats`. The sum counts the last element at its smallest size.
     fn from_sizes(elements: &[Value]) -> Option<Self> {
-        let counts: Option<Vec<_>> = elements.iter().map(|element| element.number()?.as_count()).collect();
-        let counts = counts?;
         // A bridge sends an empty array before its first report. That is an absent distribution, not one of zeros.
-        let last = counts.len().checked_sub(1)?;
-        let sum = (0..).zip(&counts).try_fold(0u64, |sum, (size, count)| sum.checked_add(count.checked_mul(size)?))?;
-        let bounds = (0u32..).map(f64::from).take(last).chain([f64::INFINITY]);
-        Self::new(bounds.zip(counts).collect(), Number::Unsigned(sum))
+        let last = elements.len().checked_sub(1)?;
+        let mut sum = 0u64;
+        let bucket = |(size, element): (u32, &Value)| {
+            let count = element.number()?.as_count()?;
+            sum = sum.checked_add(count.checked_mul(size.into())?)?;
+            Some((f64::from(size), count))
+        };
+        let mut buckets: Vec<_> = (0..).zip(elements).map(bucket).collect::<Option<_>>()?;
+        buckets[last].0 = f64::INFINITY;
+        Self::new(buckets, Number::Unsigned(sum))
     }
 
     /// Whether an object has the form of the bridge's own metrics, contradictory or not.
@@ -54,22 +60,19 @@ impl Distribution {
     /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the bridge's own
     /// metrics. It also says when it was `created`, which is dropped.
     fn from_buckets(value: &Value) -> Option<Self> {
-        let mut members = members(value, |key| key.starts_with(BUCKET) || matches!(key, "count" | "sum"))?;
-        let (count, sum) = (members.remove("count")?.number()?.as_count()?, members.remove("sum")?.number()?);
-        let bucket = |(key, value): (Cow<str>, Value)| {
-            let bound = key.strip_prefix(BUCKET)?;
-            let bound = if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound)?.as_f64() };
-            Some((bound, value.number()?.as_count()?))
-        };
-        let mut buckets: Vec<_> = members.into_iter().map(bucket).collect::<Option<_>>()?;
-        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let (mut count, mut sum) = (None, None);
+        let mut buckets = buckets(value, BUCKET, "+Inf", |key, value| match key {
+            "count" => count = value.number(),
+            "sum" => sum = value.number(),
+            _ => {}
+        })?;
         let mut below = 0;
         for (_, count) in &mut buckets {
             let cumulative = *count;
             *count = cumulative.checked_sub(below)?;
             below = cumulative;
         }
-        Self::new(buckets, sum).filter(|distribution| distribution.count == count)
+        Self::new(buckets, sum?).filter(|_| count.and_then(Number::as_count) == Some(below))
     }
 
     /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
@@ -77,18 +80,20 @@ impl Distribution {
     /// derived and dropped. The count is the sum of the buckets: the bridge updates its own `total_count` at another moment, and
     /// OpenMetrics requires that the two are equal.
     fn from_ranges(value: &Value) -> Option<Self> {
-        let object = members(value, |key| matches!(key, "total_value" | "buckets"))?;
-        let ranges = members(object.get("buckets")?, |key| key.starts_with("<= ") || key.starts_with("> "))?;
-        let bucket = |(key, value): (Cow<str>, Value)| {
-            let bound = match key.strip_prefix("<= ") {
-                Some(bound) => bound.parse::<u32>().ok()?.into(),
-                None => f64::INFINITY,
-            };
-            Some((bound, value.number()?.as_count()?))
-        };
-        let mut buckets: Vec<_> = ranges.into_iter().map(bucket).collect::<Option<_>>()?;
-        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-        Self::new(buckets, object.get("total_value")?.number()?)
+        let (mut ranges, mut sum) = (None, None);
+        value.members(|key, value| match &*key {
+            "buckets" => ranges = Some(value),
+            "total_value" => sum = value.number(),
+            _ => {}
+        })?;
+        let mut above = None;
+        let mut buckets = buckets(&ranges?, "<= ", "", |key, value| {
+            if key.starts_with("> ") {
+                above = Some(value);
+            }
+        })?;
+        buckets.push((f64::INFINITY, above?.number()?.as_count()?));
+        Self::new(buckets, sum?)
     }
 
     /// The same in another unit. `None` if the result is beyond the range of a float, or two bounds become one.
@@ -137,14 +142,34 @@ impl Distribution {
     }
 }
 
-/// The members of an object under the keys that are wanted. `None` if there are too many, or if the value is not an object.
-fn members<'a>(value: &Value<'a>, wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<Cow<'a, str>, Value<'a>>> {
-    let mut members = BTreeMap::new();
-    value.members(|key, value| {
-        // Two members are not buckets. One above the limit shows that there are too many.
-        if wanted(&key) && members.len() <= MAX_BUCKETS + 2 {
-            members.insert(key, value);
+/// The members of an object whose keys have the prefix and an upper bound, in ascending order; `other` is called with all others. The
+/// bound is NaN, which no distribution may have, if it cannot be read. `None` if the value is not an object, or has a bucket that is not
+/// a count.
+fn buckets<'a>(
+    object: &Value<'a>,
+    prefix: &str,
+    infinity: &str,
+    mut other: impl FnMut(&str, Value<'a>),
+) -> Option<Vec<(f64, u64)>> {
+    let mut buckets: Vec<(Cow<str>, f64, Value)> = Vec::with_capacity(ROOM);
+    object.members(|key, value| match key.strip_prefix(prefix) {
+        // One above the limit shows that there are too many.
+        Some(bound) if buckets.len() <= MAX_BUCKETS => {
+            let bound =
+                if bound == infinity { f64::INFINITY } else { Number::parse(bound).map_or(f64::NAN, Number::as_f64) };
+            buckets.push((key, bound, value));
         }
+        Some(_) => {}
+        None => other(&key, value),
     })?;
-    (members.len() <= MAX_BUCKETS + 2).then_some(members)
+    buckets.sort_by(|(_, one, _), (_, other, _)| one.total_cmp(other));
+    // Of a key that comes twice, the last value counts. The sort is stable.
+    buckets.dedup_by(|later, earlier| {
+        let same = later.1.total_cmp(&earlier.1).is_eq() && later.0 == earlier.0;
+        if same {
+            earlier.2 = later.2;
+        }
+        same
+    });
+    buckets.into_iter().map(|(_, bound, value)| Some((bound, value.number()?.as_count()?))).collect()
 }

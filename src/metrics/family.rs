@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{iter, mem};
 
 use crate::error::ScrapeError;
-use crate::metrics::catalogue::{self, Descriptor, KEYS, Kind, Row, Source, Unit};
+use crate::metrics::catalogue::{Descriptor, INDEX, IndexedRow, Kind, ROWS, Source, Unit};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{self, Number, Value};
-use crate::metrics::unknown::{self, Members, UnknownStatistic};
+use crate::metrics::unknown::{self, Members, UnknownStatistics};
 
 /// How metrics are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,11 @@ impl Family {
 }
 
 /// The values of a statistic of the catalogue. `None` if the value is not what the catalogue says it is.
-fn metric(row: &'static Row, source: Source, value: &Value, names: Naming) -> Option<Metric> {
-    let unit = (names == Naming::Legacy).then(|| row.primary().unit);
+fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Option<Metric> {
+    let unit = (names == Naming::Legacy).then_some(row.primary.unit);
     let in_unit = |number| convert(number, source.unit, unit);
     let number = |value: &Value| in_unit(value.number()?);
-    Some(match (row.kind, names) {
+    Some(match (row.row.kind, names) {
         (Kind::Gauge, _) => Metric::Number(number(value)?),
         (Kind::Counter, _) => Metric::Number(number(value).filter(|number| number.as_f64() >= 0.0)?),
         (Kind::Boolean, _) => Metric::Number(Number::Unsigned(value.boolean()?.into())),
@@ -70,7 +71,7 @@ fn metric(row: &'static Row, source: Source, value: &Value, names: Naming) -> Op
             Value::Number(number) => Metric::Number(*number),
             _ => return None,
         },
-        (Kind::Info, _) => Metric::Labels(vec![(row.primary().key, label_value(value)?)]),
+        (Kind::Info, _) => Metric::Labels(vec![(row.primary.key, label_value(value)?)]),
         (Kind::GaugeHistogram, Naming::Legacy) => {
             let distribution = Distribution::read(value)?;
             let _ = distribution.by_size()?;
@@ -88,7 +89,7 @@ pub struct Families {
     /// Those of the catalogue, in its order.
     pub list: Vec<Family>,
     /// The other statistics by name: the order does not depend on the bridge's hash table.
-    pub unknown: Vec<UnknownStatistic>,
+    pub unknown: UnknownStatistics,
     /// How many values of the report are in none of them.
     pub unexposed: u64,
     /// How many keys of the catalogue have the number or the boolean that is expected of them, and are exposed.
@@ -111,8 +112,7 @@ const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_co
 /// If the response is not a report.
 pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     let mut report = collect(body)?;
-    let list = choose(&mut report.known, names);
-    let readable = report.readable();
+    let (list, readable) = choose(&mut report, names);
     let is_of_jicofo = report.is_of_jicofo;
     let (unknown, unexposed) = left_over(report, &list);
     Ok(Families { list, unknown, unexposed, readable, is_of_jicofo })
@@ -122,6 +122,8 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
 struct Collected<'a> {
     /// Those of the catalogue, by the number of the key.
     known: Vec<Known<'a>>,
+    /// The rows that have a value, one bit each: many have none.
+    rows: [u64; ROWS.len().div_ceil(64)],
     /// All others.
     unknown: Members<'a>,
     is_of_jicofo: bool,
@@ -137,47 +139,49 @@ struct Known<'a> {
 
 /// The first step: what the report says.
 fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
-    let mut known = vec![Known::default(); KEYS.count()];
+    let index = &*INDEX;
+    let mut known = vec![Known::default(); index.keys().len()];
+    let mut rows = [0; ROWS.len().div_ceil(64)];
     let mut unknown = Members::default();
     let mut is_of_jicofo = false;
     report::read(body, |key, value| {
-        if let Some(number) = KEYS.number(&key) {
+        if let Some(number) = index.number(&key) {
             known[number].value = Some(value);
+            for row in &index.keys()[number].rows {
+                rows[row / 64] |= 1 << (row % 64);
+            }
         } else {
             is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
             unknown.push(key, value);
         }
     })?;
-    Ok(Collected { known, unknown, is_of_jicofo })
+    Ok(Collected { known, rows, unknown, is_of_jicofo })
 }
 
-impl Collected<'_> {
-    /// How many keys are exposed as a number or a boolean.
-    fn readable(&self) -> usize {
-        let is_readable = |(known, (_, row)): &(&Known, (_, &Row))| {
-            known.exposed && matches!(row.kind, Kind::Gauge | Kind::Counter | Kind::Boolean)
-        };
-        self.known.iter().zip(KEYS.all()).filter(is_readable).count()
-    }
-}
-
-/// The second step: a family for each statistic that can be read, and a mark on the values that it took.
-fn choose(known: &mut [Known], names: Naming) -> Vec<Family> {
+/// The second step: a family for each statistic that can be read, and a mark on the values that it took. Also the number of values
+/// that are numbers and booleans.
+fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
-    for (row, sources) in KEYS.rows() {
-        let descriptor = if names == Naming::Standard { &row.standard } else { &row.legacy };
+    let mut readable = 0;
+    for row in ones(*rows).map(|number| &INDEX.rows[number]) {
+        let descriptor = if names == Naming::Standard { &row.row.standard } else { &row.row.legacy };
+        // Rows of one name are labels of one metric, or one statistic under two keys, of which the first wins.
         let same_name = families.last_mut().filter(|last| last.descriptor.name == descriptor.name);
-        if same_name.is_some() && row.kind != Kind::Info {
+        if same_name.is_some() && row.row.kind != Kind::Info {
             continue;
         }
-        let Some(metric) = first_readable(row, sources, known, names) else { continue };
+        // So it is with the sources of a row.
+        let read = |&(source, number): &(Source, usize)| {
+            Some((number, metric(row, source, known[number].value.as_ref()?, names)?))
+        };
+        let Some((number, metric)) = row.sources.iter().find_map(read) else { continue };
+        let is_first = !mem::replace(&mut known[number].exposed, true);
+        readable += usize::from(is_first && row.row.kind.is_number());
         match (same_name.map(|last| &mut last.metric), metric) {
             (Some(Metric::Labels(labels)), Metric::Labels(more)) => labels.extend(more),
             (_, metric) => {
                 let again = match (&metric, names) {
-                    (Metric::Number(number), Naming::Legacy) => {
-                        catalogue::unprefixed(row).map(|descriptor| (descriptor, *number))
-                    }
+                    (Metric::Number(number), Naming::Legacy) => row.unprefixed.map(|descriptor| (descriptor, *number)),
                     _ => None,
                 };
                 families.push(Family { descriptor, metric });
@@ -186,31 +190,27 @@ fn choose(known: &mut [Known], names: Naming) -> Vec<Family> {
             }
         }
     }
-    families
+    (families, readable)
 }
 
-/// The metric of a row. Of two keys, the first that can be read wins.
-fn first_readable(
-    row: &'static Row,
-    sources: &[(Source, usize)],
-    known: &mut [Known],
-    names: Naming,
-) -> Option<Metric> {
-    sources.iter().find_map(|&(source, number)| {
-        let Known { value, exposed } = &mut known[number];
-        let metric = metric(row, source, value.as_ref()?, names)?;
-        *exposed = true;
-        Some(metric)
+/// The numbers of the bits that are 1.
+fn ones(words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize> {
+    words.into_iter().enumerate().flat_map(|(place, word)| {
+        let without_lowest = |word: &u64| Some(word & word.wrapping_sub(1));
+        let words = iter::successors(Some(word), without_lowest).take_while(|word| *word != 0);
+        words.map(move |word| 64 * place + word.trailing_zeros() as usize)
     })
 }
 
 /// The third step: the statistics that the catalogue does not list, and the number of values that are in no family.
-fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (Vec<UnknownStatistic>, u64) {
+fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (UnknownStatistics, u64) {
     let mut lost = 0;
-    for (Known { value, exposed }, (key, row)) in known.into_iter().zip(KEYS.all()) {
+    for (Known { value, exposed }, key) in known.into_iter().zip(INDEX.keys()) {
         match value.filter(|_| !exposed) {
             // The members of a statistic that has become an object are unknown statistics.
-            Some(object @ Value::Object(_)) if !row.kind.is_distribution() => unknown.push(key.into(), object),
+            Some(object @ Value::Object(_)) if !ROWS[key.rows[0]].kind.is_distribution() => {
+                unknown.push(key.text.into(), object);
+            }
             Some(_) => lost += 1,
             None => {}
         }

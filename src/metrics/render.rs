@@ -7,7 +7,7 @@
 //! whose name lacks `_total`. It writes a histogram's buckets last in one format, and its bounds differently in the other, so the
 //! samples of distributions are written here.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
@@ -19,18 +19,18 @@ use crate::metrics::distribution::Distribution;
 use crate::metrics::family::{Family, Metric};
 use crate::metrics::format::{Format, PerFormat};
 use crate::metrics::report::Number;
-use crate::metrics::unknown::{UnknownStatistic, UnknownValue};
+use crate::metrics::unknown::{UnknownStatistics, UnknownValue};
 
 /// Writes the whole exposition.
 #[must_use]
-pub fn render(families: &[Family], unknown: &[UnknownStatistic], format: Format) -> String {
+pub fn render(families: &[Family], unknown: &UnknownStatistics, format: Format) -> String {
     // HELP, TYPE, UNIT and one sample, each with the name, come to less; distributions to more, but there are few.
     let mut text = String::with_capacity((families.len() + unknown.len()) * 300);
     for family in families {
         write_family(&mut text, family, format);
     }
-    for statistic in unknown {
-        write_unknown(&mut text, statistic, format);
+    for (name, key, value) in unknown.iter() {
+        write_unknown(&mut text, name, key, value, format);
     }
     if format == Format::OpenMetrics {
         text.push_str("# EOF\n");
@@ -72,7 +72,8 @@ fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind
     for (bound, count) in distribution.buckets() {
         cumulative += count;
         text.push_str(bucket);
-        write_labels(text, [("le", &*spelt(*bound))].into_iter());
+        write_bound(text, *bound);
+        text.push_str("\"} ");
         write_line_end(text, Number::Unsigned(cumulative));
     }
     let (count, sum) = (Number::Unsigned(distribution.count()), distribution.sum());
@@ -101,7 +102,7 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
             let [buckets, count, sum] = ["_bucket", "_gcount", "_gsum"];
             vec![
                 without_sample(family(buckets, MetricType::Unknown)),
-                format!("{name}{buckets}"),
+                format!("{name}{buckets}{{le=\""),
                 family(count, MetricType::Gauge),
                 family(sum, MetricType::Gauge),
             ]
@@ -112,7 +113,7 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
                 head = head.replacen(" histogram\n", " gaugehistogram\n", 1);
             }
             let [bucket, one, other] = kind.sample_suffixes() else { unreachable!("distributions have three") };
-            vec![head, format!("{name}{bucket}"), format!("{name}{one} "), format!("{name}{other} ")]
+            vec![head, format!("{name}{bucket}{{le=\""), format!("{name}{one} "), format!("{name}{other} ")]
         }
     }
 }
@@ -157,7 +158,7 @@ impl Collector for Zero {
     }
 }
 
-fn write_unknown(text: &mut String, statistic: &UnknownStatistic, format: Format) {
+fn write_unknown(text: &mut String, name: &str, key: &str, value: &UnknownValue, format: Format) {
     static NUMBER: PerFormat<Vec<String>> = PerFormat::new();
     static HISTOGRAM: PerFormat<Vec<String>> = PerFormat::new();
     // Characters that neither a name nor a help text has.
@@ -168,14 +169,13 @@ fn write_unknown(text: &mut String, statistic: &UnknownStatistic, format: Format
         before_value(&NAME.to_string(), None, &help, kind, format)
     };
     let pieces = |text: String| text.split([NAME, KEY]).map(str::to_owned).collect();
-    let (name, key) = (statistic.name(), statistic.key());
     let mut fill = |pieces: &[String], with: &[&str]| {
         for (piece, after) in pieces.iter().zip(with) {
             text.push_str(piece);
             text.push_str(after);
         }
     };
-    match &statistic.value {
+    match value {
         UnknownValue::Number(number) => {
             let pieces = NUMBER.get(format, || pieces(before_value(MetricType::Unknown)));
             fill(pieces, &[name, key, name, name, ""]);
@@ -184,7 +184,7 @@ fn write_unknown(text: &mut String, statistic: &UnknownStatistic, format: Format
         UnknownValue::Histogram(distribution) => {
             let pieces = HISTOGRAM.get(format, || pieces(without_sample(before_value(MetricType::Histogram))));
             fill(pieces, &[name, key, name, ""]);
-            let [bucket, sum, count] = ["_bucket", "_sum ", "_count "].map(|suffix| format!("{name}{suffix}"));
+            let [bucket, sum, count] = ["_bucket{le=\"", "_sum ", "_count "].map(|suffix| format!("{name}{suffix}"));
             write_distribution(text, distribution, Kind::Histogram, [&bucket, &sum, &count]);
         }
     }
@@ -225,7 +225,11 @@ fn write_labels<'a>(text: &mut String, labels: impl Iterator<Item = (&'a str, &'
     text.push_str("} ");
 }
 
-/// An upper bound, spelt alike in both formats: a series must not change its name with the scraper.
-fn spelt(bound: f64) -> String {
-    if bound.is_infinite() { "+Inf".to_owned() } else { format!("{bound:?}") }
+/// Writes an upper bound, spelt alike in both formats: a series must not change its name with the scraper.
+fn write_bound(text: &mut String, bound: f64) {
+    if bound.is_infinite() {
+        return text.push_str("+Inf");
+    }
+    // Debug, because Display never uses an exponent.
+    write!(text, "{bound:?}").expect("writing to a string does not fail");
 }

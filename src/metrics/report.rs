@@ -31,6 +31,10 @@ impl Number {
         if let Ok(number) = text.parse() {
             return Some(Self::Unsigned(number));
         }
+        // A whole number as Java writes a float, read without the parser of floats.
+        if let Some(Ok(number)) = text.strip_suffix(".0").map(str::parse::<u32>) {
+            return Some(Self::Float(number.into()));
+        }
         if let Ok(number) = text.parse::<i64>() {
             return Some(if number < 0 { Self::Negative(number) } else { Self::Unsigned(0) });
         }

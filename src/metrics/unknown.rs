@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::metrics::catalogue::{self, Kind};
+use crate::metrics::catalogue::{self, Kind, compare};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{Number, Value};
 
@@ -51,9 +52,9 @@ impl<'a> Members<'a> {
     /// Sorts by key and removes all but the last of equal keys.
     fn tidy(&mut self) {
         // The sort is stable: equal keys stay in the order of the document.
-        self.members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.members.sort_by(|(one, _), (other, _)| compare(one, other));
         self.members.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
+            let same = compare(&later.0, &earlier.0).is_eq();
             if same {
                 earlier.1 = later.1;
             }
@@ -62,15 +63,40 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A statistic under a key that the catalogue does not have.
+/// The statistics under keys that the catalogue does not have, by name.
+#[derive(Debug, Default)]
+pub struct UnknownStatistics {
+    /// Names and keys, one after the other: an allocation for each would be most of the work.
+    text: String,
+    list: Vec<UnknownStatistic>,
+}
+
+/// A statistic, whose name and key are in the text of [`UnknownStatistics`].
 #[derive(Debug)]
-pub struct UnknownStatistic {
-    /// The name, and the key as a help text may have it.
-    text: Box<str>,
-    /// The length of the name.
-    name: usize,
-    /// The value.
-    pub value: UnknownValue,
+struct UnknownStatistic {
+    name: Range<usize>,
+    key: Range<usize>,
+    value: UnknownValue,
+}
+
+impl UnknownStatistics {
+    /// Of each the name, the key with `_` for what would need escaping in a help text, and the value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &UnknownValue)> {
+        let text = |range: &Range<usize>| &self.text[range.clone()];
+        self.list.iter().map(move |statistic| (text(&statistic.name), text(&statistic.key), &statistic.value))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
 }
 
 /// What is exposed of an unknown statistic.
@@ -82,27 +108,13 @@ pub enum UnknownValue {
     Histogram(Box<Distribution>),
 }
 
-impl UnknownStatistic {
-    /// The name of the metric.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.text[..self.name]
-    }
-
-    /// The key, with `_` for what would need escaping in a help text.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.text[self.name..]
-    }
-}
-
 /// The names that belong to a family in either format: a base, and the suffixes that samples may have.
 pub type Names = (&'static str, &'static [&'static str]);
 
-/// The unknown statistics among the members of a report, by name, and the number of values that are not in any. If several have one
-/// name, the first wins. `reserved` are the names of the other families.
-pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (Vec<UnknownStatistic>, u64) {
-    let mut unknown = Unknown { found: Vec::new(), objects: Vec::new(), room_for_keys: MAX_KEYS, unexposed: 0 };
+/// The unknown statistics among the members of a report, and the number of values that are not in any. If several have one name,
+/// the first wins. `reserved` are the names of the other families.
+pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (UnknownStatistics, u64) {
+    let mut unknown = Unknown { room_for_keys: MAX_KEYS, ..Unknown::default() };
     unknown.add_all("", members, MAX_NESTING);
     while let Some(Object { path, value, nesting }) = unknown.objects.pop() {
         let mut members = Members::default();
@@ -111,15 +123,14 @@ pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (Vec<Unk
             None => unknown.unexposed += 1,
         }
     }
-    let Unknown { mut found, mut unexposed, .. } = unknown;
+    let Unknown { mut found, unexposed, .. } = unknown;
     let all = found.len();
-    found.sort_by(|one, other| one.name().cmp(other.name()));
-    found.dedup_by(|later, earlier| later.name() == earlier.name());
-    if !found.is_empty() {
-        remove_taken(&mut found, reserved);
+    if all > 0 {
+        found.sort();
+        found.remove_taken(reserved);
     }
-    unexposed += (all - found.len()) as u64;
-    (found, unexposed)
+    let removed = all - found.len();
+    (found, unexposed + removed as u64)
 }
 
 /// An object that has not been read yet.
@@ -131,8 +142,9 @@ struct Object<'a> {
     nesting: usize,
 }
 
+#[derive(Default)]
 struct Unknown<'a> {
-    found: Vec<UnknownStatistic>,
+    found: UnknownStatistics,
     objects: Vec<Object<'a>>,
     room_for_keys: usize,
     unexposed: u64,
@@ -173,64 +185,71 @@ impl<'a> Unknown<'a> {
             }
             _ => return false,
         };
-        let (text, name) = name_and_key(path);
-        self.found.push(UnknownStatistic { text: text.into_boxed_str(), name, value });
+        self.found.push(path, value);
         true
     }
 }
 
-/// The name and the key for the help text in one string, and the length of the name.
-///
-/// The name is `jitsi_` and the key, with `_` for characters that a name must not have. (Colons are for recording rules.) A key of
-/// the bridge's media export, which begins with `exporter_`, must not look like a metric of this exporter.
-fn name_and_key(path: &str) -> (String, usize) {
-    let mut text = String::with_capacity("jitsi_media_".len() + 2 * path.len());
-    text.push_str("jitsi_");
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let of_export = path.strip_prefix("exporter").filter(|rest| rest.starts_with(|c: char| !c.is_ascii_alphanumeric()));
-    text.push_str(of_export.map_or("", |_| "media_export"));
-    let rest = of_export.unwrap_or(path);
-    let name;
-    if path.bytes().all(is_name) {
-        text.push_str(rest);
-        name = text.len();
-        text.push_str(path);
-    } else {
-        text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
-        name = text.len();
-        text.extend(path.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
+impl UnknownStatistics {
+    /// Adds a statistic, with `_` in its name for characters that a name must not have. (Colons are for recording rules.) A key of the
+    /// bridge's media export, which begins with `exporter_`, must not look like a metric of this exporter.
+    fn push(&mut self, key: &str, value: UnknownValue) {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let of_export =
+            key.strip_prefix("exporter").filter(|rest| rest.starts_with(|c: char| !c.is_ascii_alphanumeric()));
+        let start = self.text.len();
+        self.text.push_str(if of_export.is_some() { "jitsi_media_export" } else { "jitsi_" });
+        let mut key_start = self.text.len();
+        let end;
+        if of_export.is_none() && key.bytes().all(is_name) {
+            self.text.push_str(key);
+            end = self.text.len();
+        } else {
+            let rest = of_export.unwrap_or(key);
+            self.text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
+            (key_start, end) = (self.text.len(), self.text.len());
+            self.text.extend(key.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
+        }
+        self.list.push(UnknownStatistic { name: start..end, key: key_start..self.text.len(), value });
     }
-    (text, name)
+
+    /// Sorts by name. Of several with one name, the first that was added stays.
+    fn sort(&mut self) {
+        let Self { text, list } = self;
+        let name = |statistic: &UnknownStatistic| &text[statistic.name.clone()];
+        list.sort_by(|one, other| compare(name(one), name(other)));
+        list.dedup_by(|later, earlier| compare(name(later), name(earlier)).is_eq());
+    }
+
+    /// Removes what has a name that belongs to another family in either format: a parser would see one sample twice, or a sample in
+    /// the wrong family. Of unknown statistics, histograms win.
+    fn remove_taken(&mut self, reserved: impl Iterator<Item = Names>) {
+        // The metrics about the scrape are always present.
+        let own = catalogue::OWN.iter().map(|own| (own.name, own.kind.suffixes()));
+        let mut taken: Taken = reserved.chain(own).map(|(base, suffixes)| (base.into(), suffixes)).collect();
+        let Self { text, list } = self;
+        let suffixes = Kind::Histogram.suffixes();
+        list.retain(|UnknownStatistic { name, value, .. }| {
+            let UnknownValue::Histogram(_) = value else { return true };
+            let name = &text[name.clone()];
+            let is_free = suffixes.iter().all(|suffix| !is_taken(&taken, &format!("{name}{suffix}")));
+            if is_free {
+                taken.insert(name.to_owned().into(), suffixes);
+            }
+            is_free
+        });
+        list.retain(|UnknownStatistic { name, value, .. }| match value {
+            UnknownValue::Number(_) => !is_taken(&taken, &text[name.clone()]),
+            UnknownValue::Histogram(_) => true,
+        });
+    }
 }
 
-/// Removes from `found` what has a name that belongs to another family in either format: a parser would see one sample twice, or a
-/// sample in the wrong family. Of unknown statistics, histograms win.
-fn remove_taken(found: &mut Vec<UnknownStatistic>, reserved: impl Iterator<Item = Names>) {
-    // The metrics about the scrape are always present.
-    let own = catalogue::OWN.iter().map(|own| (own.name, own.kind.suffixes()));
-    let mut taken: HashMap<Cow<'static, str>, &[&str]> =
-        reserved.chain(own).map(|(base, suffixes)| (base.into(), suffixes)).collect();
-    let suffixes = Kind::Histogram.suffixes();
-    found.retain(|statistic| {
-        let name = statistic.name();
-        let is_histogram = matches!(statistic.value, UnknownValue::Histogram(_));
-        if !is_histogram {
-            return true;
-        }
-        let is_free = suffixes.iter().all(|suffix| !is_taken(&taken, &format!("{name}{suffix}")));
-        if is_free {
-            taken.insert(name.to_owned().into(), suffixes);
-        }
-        is_free
-    });
-    found.retain(|statistic| match statistic.value {
-        UnknownValue::Number(_) => !is_taken(&taken, statistic.name()),
-        UnknownValue::Histogram(_) => true,
-    });
-}
+/// Names that belong to families: bases with their suffixes.
+type Taken = HashMap<Cow<'static, str>, &'static [&'static str]>;
 
-/// Whether a name is one of a base and one of its suffixes.
-fn is_taken(taken: &HashMap<Cow<str>, &[&str]>, name: &str) -> bool {
+/// Whether a name is a base with one of its suffixes.
+fn is_taken(taken: &Taken, name: &str) -> bool {
     let has = |base, suffix| taken.get(base).is_some_and(|suffixes| suffixes.contains(&suffix));
     let with_suffix = name.rfind('_').map(|place| name.split_at(place));
     has(name, "") || with_suffix.is_some_and(|(base, suffix)| has(base, suffix))
@@ -256,8 +275,9 @@ mod tests {
             ("exporters", "jitsi_exporters"),
             ("a\nb\"c\\d", "jitsi_a_b_c_d"),
         ] {
-            let (text, name) = name_and_key(key);
-            assert_eq!(&text[..name], expected);
+            let mut unknown = UnknownStatistics::default();
+            unknown.push(key, UnknownValue::Number(Number::Unsigned(0)));
+            assert_eq!(unknown.iter().next().map(|(name, ..)| name), Some(expected));
         }
     }
 
