@@ -9,10 +9,10 @@ fn main() {
     let version = std::env::var("CARGO_PKG_VERSION").expect("cargo sets it");
     match revision() {
         Some(revision) => {
-            println!("cargo::rustc-env=JITSIEXPORTER_VERSION={version} ({revision})");
-            println!("cargo::rustc-env=JITSIEXPORTER_REVISION={revision}");
+            println!("cargo::rustc-env=BUILD_VERSION={version} ({revision})");
+            println!("cargo::rustc-env=BUILD_REVISION={revision}");
         }
-        None => println!("cargo::rustc-env=JITSIEXPORTER_VERSION={version}"),
+        None => println!("cargo::rustc-env=BUILD_VERSION={version}"),
     }
 }
 

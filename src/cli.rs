@@ -1,28 +1,37 @@
 //! Turns the command line and the environment into a [`Config`].
 //!
-//! [`OPTIONS`] is the table of options: argh's parser and help, the environment, the manual page, the completions and the
-//! README are made from it. Unlike Go's `flag`, argh accepts neither `-url` nor `--url=x` nor dots in names, so `read` does. What
-//! other exporters' options imply is data in the table. A value comes from the command line, from what the command line implies,
-//! from the environment, or from the table, in this order.
+//! [`OPTIONS`] is the table of options: the parser, argh's help, the environment, the manual page, the completions and the README
+//! are made from it. Go's `flag` accepts `-url`, `--url=x` and dots in names; argh does not, so it only makes the help. What other
+//! exporters' options imply is data in the table. A value comes from the command line, from what the command line implies, from the
+//! environment, or from the table, in this order.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
+use strsim::osa_distance;
 
-use crate::bridge::{BridgeUrl, Roots, quoted};
-use crate::exporter::MAX_SCRAPES;
+use crate::bridge::{BridgeUrl, quoted};
 use crate::metrics::family::Naming;
+use crate::serve::http::MAX_CONNECTIONS;
 use crate::serve::listen::Listen;
 
 /// The version, and the commit it was built from if that is known.
-pub const VERSION: &str = env!("JITSIEXPORTER_VERSION");
+pub const VERSION: &str = env!("BUILD_VERSION");
 
 /// Every shorter timeout fails every scrape.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// No scrape takes an hour: a longer timeout is a mistake in the unit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The upper limit of `--max-scrapes`. Below the limit on connections, so that a client above it can still be answered 503.
+pub const MAX_SCRAPES: usize = 100;
+
+const _: () = assert!(MAX_SCRAPES < MAX_CONNECTIONS);
+
+/// The prefix of the variables.
+pub const PREFIX: &str = "JITSIEXPORTER_";
 
 /// A row of the table of options. Fields that do not apply are empty.
 #[derive(Debug)]
@@ -37,29 +46,60 @@ pub struct CliOption {
     pub variable: &'static str,
     /// One phrase without a full stop.
     pub help: &'static str,
-    /// For an option of another exporter: the options of ours that it sets, unless they are typed. `{name}` stands for the value of
-    /// that option.
+    /// Whether it may be given several times. Otherwise the last one counts.
+    pub repeats: bool,
+    /// For an option of another exporter: the options of ours that it sets, unless they are typed. `{}` makes it another name of
+    /// that option. `{name}` stands for the value of the option of that name.
     pub implies: Implied,
+    /// For a value that is a part of what it implies: checks it, so that an error quotes what was typed and not the whole. The
+    /// result replaces the placeholder.
+    pub part: Option<Part>,
 }
 
 /// Names of options and their values.
 type Implied = &'static [(&'static str, &'static str)];
 
-/// Makes the table, and the struct that argh fills from the rows `values` and `switches`.
+/// Reads a part of a value; the error is what is wrong with it.
+type Part = fn(&str) -> Result<&str, &'static str>;
+
+impl CliOption {
+    /// A switch that is not in the table of options.
+    #[must_use]
+    pub const fn switch(name: &'static str, help: &'static str) -> Self {
+        Self { name, value: "", default: "", variable: "", help, repeats: false, implies: &[], part: None }
+    }
+
+    /// The name of our option that it is another name of, or its own name.
+    fn canonical(&self) -> &'static str {
+        self.implies.iter().find(|(_, value)| *value == "{}").map_or(self.name, |(name, _)| name)
+    }
+}
+
+/// A host for an address, without brackets. jitsiexporter (Go) puts `-host` in front of `:PORT` as it is, so an IPv6 address has them.
+fn host(text: &str) -> Result<&str, &'static str> {
+    let host = text.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(text);
+    let is_host = format!("[{host}]:0").parse::<Listen>().is_ok();
+    if is_host { Ok(host) } else { Err("is not a host name or IP address") }
+}
+
+fn port(text: &str) -> Result<&str, &'static str> {
+    text.parse::<u16>().map(|_| text).map_err(|_| "is not a port from 0 to 65535")
+}
+
+/// Makes the table, and the struct from which argh makes the help, from the rows `values` and `switches`.
 macro_rules! options {
     (
-        values { $($field:ident $name:tt <$value:tt> $(= $default:tt)? [$variable:tt]: $help:tt;)* }
+        values { $($field:ident $name:tt <$value:tt> $(= $default:tt)? [$variable:tt]: $help:tt $($repeats:ident)?;)* }
         switches { $($switch:ident $switch_name:tt $([$switch_variable:tt])?: $switch_help:tt;)* }
-        others { $($other:tt $(<$other_value:tt>)? $(= $other_default:tt)? => $implies:expr, $other_help:tt;)* }
+        others { $($other:tt $(<$other_value:tt>)? $(= $other_default:tt)? $($part:ident)? => $implies:expr, $other_help:tt;)* }
     ) => {
         /// All options: our own, then those of other exporters.
         pub static OPTIONS: &[CliOption] = &[
-            $(CliOption { name: $name, value: $value, default: concat!($($default)?),
-                variable: $variable, help: $help, implies: &[] },)*
-            $(CliOption { name: $switch_name, value: "", default: "",
-                variable: concat!($($switch_variable)?), help: $switch_help, implies: &[] },)*
-            $(CliOption { name: $other, value: concat!($($other_value)?), default: concat!($($other_default)?),
-                variable: "", help: $other_help, implies: $implies },)*
+            $(CliOption { value: $value, default: concat!($($default)?), variable: $variable,
+                repeats: !concat!($(stringify!($repeats))?).is_empty(), ..CliOption::switch($name, $help) },)*
+            $(CliOption { variable: concat!($($switch_variable)?), ..CliOption::switch($switch_name, $switch_help) },)*
+            $(CliOption { value: concat!($($other_value)?), default: concat!($($other_default)?), implies: $implies,
+                $(part: Some($part),)? ..CliOption::switch($other, $other_help) },)*
         ];
 
         /// Prometheus exporter for the Jitsi Videobridge.
@@ -73,6 +113,7 @@ macro_rules! options {
             example = "Try it with a simulated bridge:\n  $ {command_name} --demo",
             example = "For a Prometheus on another machine:\n  $ {command_name} --listen-address :9700"
         )]
+        #[expect(dead_code, reason = "argh makes the help from the fields")]
         struct Args {
             $(
                 #[doc = "<"] #[doc = $value] #[doc = "> "] #[doc = $help]
@@ -100,7 +141,7 @@ options! {
         url "url" <"URL"> = "http://localhost:8080" ["JITSIEXPORTER_URL"]:
             "URL of the bridge, http or https; without a path, /colibri/stats is asked, and if that is 404, /metrics; user:password@ is basic auth";
         listen_address "listen-address" <"ADDRESS"> = "127.0.0.1:9700" ["JITSIEXPORTER_LISTEN_ADDRESS"]:
-            "address to listen on; :9700 is every interface, port 0 picks a free port";
+            "address to listen on; :9700 is every interface, port 0 picks a free port; can be repeated (variable: separated by commas)" repeats;
         timeout "timeout" <"DURATION"> = "5s" ["JITSIEXPORTER_TIMEOUT"]:
             "scrape timeout, such as 5s, 500ms or 1m; a number alone is seconds";
         max_scrapes "max-scrapes" <"NUMBER"> = "40" ["JITSIEXPORTER_MAX_SCRAPES"]:
@@ -123,15 +164,16 @@ options! {
     // If several imply the same option, the first wins.
     others {
         // Every Prometheus exporter.
-        "web.listen-address" <"ADDRESS"> => &[("listen-address", "{web.listen-address}")], "same as --listen-address";
-        "web.config.file" <"FILE"> => &[("web-config-file", "{web.config.file}")], "same as --web-config-file";
+        "web.listen-address" <"ADDRESS"> => &[("listen-address", "{}")], "same as --listen-address";
+        "web.config.file" <"FILE"> => &[("web-config-file", "{}")], "same as --web-config-file";
+        "web.max-requests" <"NUMBER"> => &[("max-scrapes", "{}")], "same as --max-scrapes";
         // jitsiexporter (Go).
-        "host" <"HOST"> = "localhost" => HOST_AND_PORT, "host to listen on";
-        "port" <"PORT"> = "9700" => HOST_AND_PORT, "port to listen on";
+        "host" <"HOST"> = "localhost" host => HOST_AND_PORT, "host to listen on";
+        "port" <"PORT"> = "9700" port => HOST_AND_PORT, "port to listen on";
         "interval" <"DURATION"> => &[LEGACY], "no effect: each scrape asks the bridge";
         "debug" => &[LEGACY], "no effect";
         // prometheus-jitsi-meet-exporter.
-        "videobridge-url" <"URL"> => &[("url", "{videobridge-url}"), ("listen-address", ":9888"), LEGACY], "same as --url";
+        "videobridge-url" <"URL"> => &[("url", "{}"), ("listen-address", ":9888"), LEGACY], "same as --url";
     }
 }
 
@@ -152,19 +194,19 @@ pub struct Config {
     /// The bridge. None for the simulated one of `--demo`.
     pub url: Option<BridgeUrl>,
     /// Where to listen.
-    pub listen: Listen,
+    pub listen: Vec<Listen>,
     /// The time limit of a fetch.
     pub timeout: Duration,
     /// The limit of concurrent scrapes.
     pub max_scrapes: usize,
-    /// Certificates to trust besides the public ones.
-    pub roots: Option<Roots>,
+    /// Certificates to trust besides the public ones, and the option that names the file.
+    pub ca_file: Option<(PathBuf, String)>,
     /// TLS, client certificates and passwords for the listener, as in exporter-toolkit.
     pub web_config_file: Option<PathBuf>,
     /// The option that chose legacy names, as it was typed, or its variable.
     pub legacy_names_by: Option<String>,
-    /// Options of older exporters that were typed and have no effect.
-    pub ignored: Vec<String>,
+    /// Lines for the log: what was typed or set, and has no effect.
+    pub notices: Vec<String>,
 }
 
 impl Config {
@@ -175,50 +217,53 @@ impl Config {
     }
 }
 
-/// Reads the command line (without the program's name) and the environment.
+/// Reads the command line (without the program's name) and the variables that begin with [`PREFIX`].
 ///
 /// # Errors
 ///
 /// One line that names the option and the value.
-pub fn parse(typed: &[String], environment: impl Fn(&str) -> Option<String>) -> Result<Command, String> {
+pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command, String> {
     let Some(typed) = read(typed)? else { return Ok(Command::Print(help())) };
-    typed.iter().try_for_each(check_part)?;
-    let own = OPTIONS.iter().filter(|option| option.implies.is_empty());
-    let settings: Vec<_> = own.filter_map(|option| resolve(option, &typed, &environment)).collect();
-    let mut words = Vec::new();
-    for Setting { option, value, source } in &settings {
-        match boolean(value) {
-            _ if !option.value.is_empty() => words.extend([format!("--{}", option.name), value.clone()]),
-            Some(true) => words.push(format!("--{}", option.name)),
-            Some(false) => {}
-            None => return Err(format!("{source}: {} is neither true nor false", quoted(value))),
-        }
+    for setting in &typed {
+        setting.typed.part.map(|part| convert(setting, part)).transpose()?;
     }
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let args = Args::from_args(&["jitsiexporter"], &words).map_err(|exit| exit.output)?;
-    if args.version {
+    let own = OPTIONS.iter().filter(|option| option.implies.is_empty());
+    let settings: Vec<_> = own.flat_map(|option| resolve(option, &typed, variables)).collect();
+    let all = |name: &'static str| settings.iter().filter(move |setting| setting.option.name == name);
+    let given = |name| all(name).next().filter(|setting| !setting.value.is_empty());
+    // Options with a default always have a value.
+    let value = |name| all(name).next().ok_or_else(|| format!("--{name} has no value"));
+    // Checked even where it is not needed.
+    for setting in settings.iter().filter(|setting| setting.option.value.is_empty()) {
+        convert(setting, switch)?;
+    }
+    let is_on = |name| all(name).next().filter(|setting| boolean(&setting.value) == Some(true));
+    if is_on("version").is_some() {
         return Ok(Command::Print(format!("jitsiexporter {VERSION}\n")));
     }
 
-    let source = |name| find(&settings, name).map_or(name, |setting| &setting.source);
-    if args.demo && source("url").starts_with('-') {
-        return Err(format!("--demo brings its own bridge and cannot be combined with {}", source("url")));
+    let url = value("url")?;
+    let is_demo = is_on("demo").is_some();
+    if is_demo && url.is_typed() {
+        return Err(format!("--demo brings its own bridge and cannot be combined with {}", url.source));
     }
-    let no_effect = |setting: &&Setting| setting.option.implies == [LEGACY];
-    let roots = |file: &str| Roots::read(Path::new(file));
     // Its error quotes the URL without the password.
-    let url = |text: &str| BridgeUrl::parse(text).map_err(|error| format!("{}: {error}", source("url")));
+    let parse_url = |url: &Setting| BridgeUrl::parse(&url.value).map_err(|error| format!("{}: {error}", url.source));
+    let mut listen = Vec::new();
+    for setting in all("listen-address") {
+        listen.push(convert(setting, str::parse)?);
+    }
     let config = Config {
-        url: if args.demo { None } else { Some(url(&args.url)?) },
-        listen: convert(source("listen-address"), &args.listen_address, str::parse)?,
-        timeout: convert(source("timeout"), &args.timeout, duration)?,
-        max_scrapes: convert(source("max-scrapes"), &args.max_scrapes, number_of_scrapes)?,
-        roots: given(args.ca_file).map(|file| convert(source("ca-file"), &file, roots)).transpose()?,
-        web_config_file: given(args.web_config_file).map(PathBuf::from),
-        legacy_names_by: args.legacy_names.then(|| source("legacy-names").to_owned()),
-        ignored: typed.iter().filter(no_effect).map(|setting| setting.source.clone()).collect(),
+        url: if is_demo { None } else { Some(parse_url(url)?) },
+        listen,
+        timeout: convert(value("timeout")?, duration)?,
+        max_scrapes: convert(value("max-scrapes")?, number_of_scrapes)?,
+        ca_file: given("ca-file").map(|setting| (PathBuf::from(&setting.value), setting.source.clone())),
+        web_config_file: given("web-config-file").map(|setting| PathBuf::from(&setting.value)),
+        legacy_names_by: is_on("legacy-names").map(|setting| setting.source.clone()),
+        notices: [without_effect(&typed), dropped(&typed), unknown(variables)].into_iter().flatten().collect(),
     };
-    Ok(if args.once { Command::Once(config) } else { Command::Serve(config) })
+    Ok(if is_on("once").is_some() { Command::Once(config) } else { Command::Serve(config) })
 }
 
 /// What `--help` prints.
@@ -228,19 +273,37 @@ pub fn help() -> String {
 }
 
 /// A value of an option.
+#[derive(Clone)]
 struct Setting {
     option: &'static CliOption,
+    /// What was typed: the option, or another name of it.
+    typed: &'static CliOption,
     value: String,
     /// What set it: an option as it was typed, with its dashes, or a variable.
     source: String,
 }
 
-fn find<'a>(settings: &'a [Setting], name: &str) -> Option<&'a Setting> {
-    settings.iter().find(|setting| setting.option.name == name)
+impl Setting {
+    fn new(option: &'static CliOption, value: &str, source: &str) -> Self {
+        Self { option, typed: option, value: value.to_owned(), source: source.to_owned() }
+    }
+
+    /// Whether it comes from the command line.
+    fn is_typed(&self) -> bool {
+        self.source.starts_with('-')
+    }
 }
 
-/// Reads a command line as Go's `flag` does: one dash or two, the value after a space or `=`, the last one wins. `None` if it
-/// asks for help.
+fn find(name: &str) -> Option<&'static CliOption> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+/// What was typed last under this name.
+fn last<'a>(typed: &'a [Setting], name: &str) -> Option<&'a Setting> {
+    typed.iter().rfind(|setting| setting.typed.name == name)
+}
+
+/// Reads a command line as Go's `flag` does: one dash or two, the value after a space or `=`. `None` if it asks for help.
 fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
     let mut settings = Vec::new();
     let mut words = typed.iter();
@@ -250,72 +313,140 @@ fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
         if matches!(name, "h" | "help") {
             return Ok(None);
         }
-        let option = OPTIONS.iter().find(|option| option.name == name);
-        let option = option.ok_or_else(|| format!("{} is not an option (see --help)", quoted(source)))?;
+        let typed = find(name).ok_or_else(|| {
+            let names = OPTIONS.iter().map(|option| option.name);
+            let meant = nearest(name, names).map(|name| format!("; did you mean --{name}?"));
+            format!("{} is not an option (see --help){}", quoted(source), meant.unwrap_or_default())
+        })?;
         let value = match inline {
             Some(value) => value,
-            None if option.value.is_empty() => "true",
+            None if typed.value.is_empty() => "true",
             None => words.next().ok_or_else(|| format!("{source} needs a value"))?,
         };
-        settings.retain(|setting: &Setting| setting.option.name != name);
-        settings.push(Setting { option, value: value.to_owned(), source: source.to_owned() });
+        let option = find(typed.canonical()).unwrap_or(typed);
+        settings.push(Setting { typed, ..Setting::new(option, value, source) });
     }
     Ok(Some(settings))
 }
 
-/// Checks `-host` and `-port`, so that an error quotes what was typed and not the address that is made of both.
-fn check_part(Setting { option, value, source }: &Setting) -> Result<(), String> {
-    let host =
-        |host: &str| format!("[{}]:0", bare(host)).parse::<Listen>().map_err(|_| "is not a host name or IP address");
-    let port = |port: &str| port.parse::<u16>().map_err(|_| "is not a port from 0 to 65535");
-    match option.value {
-        "HOST" => convert(source, value, host).map(drop),
-        "PORT" => convert(source, value, port).map(drop),
-        _ => Ok(()),
-    }
-}
-
-/// A host without brackets. jitsiexporter (Go) puts `-host` in front of `:PORT` as it is, so an IPv6 address has them.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
-/// The value of an option: typed, implied by another exporter's option, from the environment, or the default.
-fn resolve(
-    option: &'static CliOption,
-    typed: &[Setting],
-    environment: impl Fn(&str) -> Option<String>,
-) -> Option<Setting> {
-    let setting = |value: &str, source: &str| Setting { option, value: value.to_owned(), source: source.to_owned() };
-    if let Some(Setting { value, source, .. }) = find(typed, option.name) {
-        return Some(setting(value, source));
+/// The values of an option: typed, implied by another exporter's option, from the environment, or the default. More than one only
+/// if the option may be given several times.
+fn resolve(option: &'static CliOption, typed: &[Setting], variables: &[(String, String)]) -> Vec<Setting> {
+    let mut own: Vec<_> = typed.iter().filter(|setting| setting.option.name == option.name).cloned().collect();
+    if !own.is_empty() {
+        return if option.repeats { own } else { own.split_off(own.len() - 1) };
     }
     for other in OPTIONS {
         let implied = other.implies.iter().find(|(name, _)| *name == option.name);
-        if let (Some(Setting { source, .. }), Some((_, template))) = (find(typed, other.name), implied) {
-            let value = OPTIONS.iter().fold((*template).to_owned(), |text, option| {
-                let value = find(typed, option.name).map_or(option.default, |setting| &setting.value);
-                let value = if option.value == "HOST" { bare(value) } else { value };
-                text.replace(&format!("{{{}}}", option.name), value)
-            });
-            return Some(setting(&value, source));
+        if let (Some(setting), Some((_, template))) = (last(typed, other.name), implied) {
+            return vec![Setting::new(option, &fill(template, typed), &setting.source)];
         }
     }
-    // An empty variable counts as not set.
-    match environment(option.variable).filter(|value| !value.is_empty()) {
-        Some(value) => Some(setting(&value, option.variable)),
-        None if option.default.is_empty() => None,
-        None => Some(setting(option.default, option.name)),
+    let variable = variables.iter().find(|(name, _)| !name.is_empty() && name == option.variable);
+    let text = variable.map_or("", |(_, value)| value);
+    let values = text.split(|letter| option.repeats && letter == ',');
+    // Blanks and line breaks at the ends come from files and secrets. An empty variable counts as not set.
+    let values = values.map(str::trim).filter(|value| !value.is_empty());
+    let values: Vec<_> = values.map(|value| Setting::new(option, value, option.variable)).collect();
+    if values.is_empty() && !option.default.is_empty() {
+        return vec![Setting::new(option, option.default, option.name)];
     }
+    values
 }
 
-fn given(value: String) -> Option<String> {
-    Some(value).filter(|value| !value.is_empty())
+/// Replaces each `{name}` by the value of that option. A value is not searched for placeholders.
+fn fill(template: &str, typed: &[Setting]) -> String {
+    let mut parts = template.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (name, rest) in parts.filter_map(|part| part.split_once('}')) {
+        let value = match (last(typed, name), find(name)) {
+            (Some(Setting { value, typed, .. }), _) => typed.part.and_then(|part| part(value).ok()).unwrap_or(value),
+            (None, option) => option.map_or("", |option| option.default),
+        };
+        text.extend([value, rest]);
+    }
+    text
 }
 
 /// Converts a value; the error names the option and quotes the value.
-fn convert<T, E: Display>(source: &str, value: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<T, String> {
+fn convert<'a, T, E: Display>(setting: &'a Setting, read: impl Fn(&'a str) -> Result<T, E>) -> Result<T, String> {
+    let Setting { value, source, .. } = setting;
     read(value).map_err(|error| format!("{source}: {} {error}", quoted(value)))
+}
+
+/// Options of older exporters that were typed and do nothing.
+fn without_effect(typed: &[Setting]) -> Option<String> {
+    let mut sources: Vec<_> =
+        typed.iter().filter(|setting| setting.typed.implies == [LEGACY]).map(|setting| &*setting.source).collect();
+    sources.dedup();
+    (!sources.is_empty()).then(|| format!("no effect: {} (each scrape asks the bridge)", sources.join(", ")))
+}
+
+/// What was typed and gives way to something else that was typed.
+fn dropped(typed: &[Setting]) -> Option<String> {
+    let shown = |setting: &Setting| match setting.option.value {
+        "" => format!("{}={}", setting.source, setting.value),
+        _ => format!("{} {}", setting.source, quoted(&setting.value)),
+    };
+    let winner = |setting: &Setting| {
+        let last = |name| typed.iter().rfind(|other| other.option.name == name);
+        // A part gives way to the whole.
+        let placeholder = format!("{{{}}}", setting.typed.name);
+        let whole = setting.typed.implies.iter().find(|(_, template)| template.contains(&placeholder));
+        let by_last = last(setting.option.name).filter(|last| !last.option.repeats && last.value != setting.value);
+        whole.and_then(|(whole, _)| last(whole)).or(by_last)
+    };
+    let has_effect = |setting: &&Setting| setting.typed.implies != [LEGACY];
+    let dropped = typed.iter().filter(has_effect).filter_map(|setting| Some((setting, winner(setting)?)));
+    let dropped: Vec<_> =
+        dropped.map(|(setting, winner)| format!("{} (for {})", shown(setting), shown(winner))).collect();
+    (!dropped.is_empty()).then(|| format!("dropped: {}", dropped.join(", ")))
+}
+
+/// Variables that look like ours and are not, such as a misspelt one.
+fn unknown(variables: &[(String, String)]) -> Option<String> {
+    let known = || OPTIONS.iter().map(|option| option.variable).filter(|variable| !variable.is_empty());
+    let unknown = variables.iter().filter_map(|(name, value)| {
+        let rest = name.strip_prefix(PREFIX)?;
+        if known().any(|variable| variable == name) || is_of_kubernetes(rest, value) {
+            return None;
+        }
+        let meant = nearest(rest, known().filter_map(|variable| variable.strip_prefix(PREFIX)));
+        let meant = meant.map(|meant| format!(" (did you mean {PREFIX}{meant}?)")).unwrap_or_default();
+        Some(format!("{name}{meant}"))
+    });
+    let unknown: Vec<_> = unknown.collect();
+    (!unknown.is_empty()).then(|| format!("no option: {}", unknown.join(", ")))
+}
+
+/// Whether Kubernetes sets this variable, which it does in every pod for each service of the namespace: a service called
+/// jitsiexporter, or whose name begins so.
+fn is_of_kubernetes(rest: &str, value: &str) -> bool {
+    let rest = format!("_{rest}_");
+    rest.contains("_SERVICE_HOST_")
+        || rest.contains("_SERVICE_PORT_")
+        || rest.split("_PORT_").skip(1).any(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
+        // What a person would set is a number.
+        || (rest.ends_with("_PORT_") && value.contains("://"))
+}
+
+/// The candidate that was probably meant: one that differs in few letters, or that has all words of what was typed, or the other
+/// way round.
+fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace(['.', '_'], "-");
+    let typed = plain(typed);
+    if !(2..=40).contains(&typed.chars().count()) {
+        return None;
+    }
+    let has_words = |all: &str, words: &str| format!("-{all}-").contains(&format!("-{words}-"));
+    let distances = candidates.filter_map(|candidate| {
+        let name = plain(candidate);
+        let distance = osa_distance(&typed, &name);
+        let is_near = distance <= 1 + name.len() / 6;
+        let is_part = name.starts_with(&typed) || has_words(&name, &typed) || has_words(&typed, &name);
+        (is_near || is_part).then_some((!is_near, distance, candidate))
+    });
+    distances.min_by_key(|(is_far, distance, _)| (*is_far, *distance)).map(|(_, _, candidate)| candidate)
 }
 
 /// A number of seconds, or a number with a unit.
@@ -336,6 +467,10 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 fn number_of_scrapes(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX_SCRAPES).contains(number));
     number.ok_or_else(|| format!("is not a number from 1 to {MAX_SCRAPES}"))
+}
+
+fn switch(text: &str) -> Result<bool, &'static str> {
+    boolean(text).ok_or("is neither true nor false")
 }
 
 /// A truth value as Go's `flag` reads it, and as people write it into an environment file.

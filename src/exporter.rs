@@ -8,12 +8,7 @@ use crate::log;
 use crate::metrics::family::Naming;
 use crate::metrics::format::Format;
 use crate::scrape::{Scrape, scrape};
-use crate::serve::http::{self, Handler, MAX_CONNECTIONS, Request, Response, StatusCode};
-
-/// The upper limit of `--max-scrapes`. Below the limit on connections, so that a client above it can still be answered 503.
-pub const MAX_SCRAPES: usize = 100;
-
-const _: () = assert!(MAX_SCRAPES < MAX_CONNECTIONS);
+use crate::serve::http::{self, Handler, Request, Response, StatusCode};
 
 /// The header in which Prometheus says how long it will wait.
 const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
@@ -103,9 +98,8 @@ fn escape(text: &str) -> String {
 }
 
 /// The time for a fetch: `timeout`, or less if the scraper gives up earlier. A header that is not a positive number of seconds
-/// is ignored. Public for the fuzzer.
-#[must_use]
-pub fn budget(header: &str, timeout: Duration) -> Duration {
+/// is ignored.
+fn budget(header: &str, timeout: Duration) -> Duration {
     let seconds = header.trim().parse().unwrap_or(f64::NAN);
     match Duration::try_from_secs_f64(seconds) {
         Ok(wait) if !wait.is_zero() => timeout.min(wait.saturating_sub(MARGIN.min(wait / 4))),

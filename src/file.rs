@@ -22,11 +22,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// An error of the operating system in its own words, without Rust's error number.
+/// An error of the operating system in its own words, without those of Rust.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
+    let words = words.strip_prefix("failed to lookup address information: ").unwrap_or(words);
     let mut letters = words.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -1,11 +1,12 @@
 //! Wires arguments, listener, signals and exit code; everything else is in the library.
 
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jitsiexporter::bridge::{Bridge, BridgeUrl};
+use jitsiexporter::bridge::{Bridge, BridgeUrl, Roots, quoted};
 use jitsiexporter::cli::{self, Command, Config, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
@@ -30,62 +31,75 @@ const USAGE: u8 = 2;
 /// A stop by a second signal: 128 and the number of SIGINT, as shells report it.
 const INTERRUPTED: u8 = 130;
 
+/// Why the program ends: the exit code, and a line for the log.
+struct Failure {
+    code: u8,
+    why: String,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { code: 1, why }
+    }
+}
+
 fn main() -> ExitCode {
-    let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    // Arguments that are not UTF-8 are converted lossily, so that the parser can reject them by name.
-    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let command = match cli::parse(&typed, environment) {
-        Ok(command) => command,
-        Err(error) => {
-            log::line(format_args!("{error}"));
-            return ExitCode::from(USAGE);
-        }
-    };
-    let done = match command {
-        Command::Print(text) => print(&text),
-        Command::Serve(config) => run(&config, serve),
-        Command::Once(config) => run(&config, once),
-    };
-    done.unwrap_or_else(|error| {
-        log::line(format_args!("{error}"));
-        ExitCode::FAILURE
+    run().unwrap_or_else(|Failure { code, why }| {
+        log::line(format_args!("{why}"));
+        ExitCode::from(code)
     })
 }
 
-fn print(text: &str) -> Result<ExitCode, String> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| format!("cannot print: {error}"))?;
+fn run() -> Result<ExitCode, Failure> {
+    // Arguments that are not UTF-8 are converted lossily, so that the parser can reject them by name.
+    let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let variables = std::env::vars_os();
+    let variables = variables.map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()).into());
+    let mut variables: Vec<(String, String)> =
+        variables.filter(|(name, _): &(String, _)| name.starts_with(cli::PREFIX)).collect();
+    variables.sort();
+    match cli::parse(&typed, &variables).map_err(|why| Failure { code: USAGE, why })? {
+        Command::Print(text) => print(&text)?,
+        Command::Serve(config) => return serve(&config),
+        Command::Once(config) => return once(&config),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts what both ways of running need: the runtime, the bridge (of `--demo`, if it is wanted) and its exporter.
-fn run(config: &Config, what: fn(&Running, &Config) -> Result<ExitCode, String>) -> Result<ExitCode, String> {
-    // One thread that accepts connections and waits for signals; the work is done in the threads of the connections.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    let url = config.url.clone().map_or_else(demo, Ok)?;
-    let bridge = Bridge::new(url.clone(), config.roots.clone());
-    let exporter = Exporter::new(bridge, config.names(), config.timeout, config.max_scrapes);
-    let running = Running { runtime, exporter: Arc::new(exporter), url };
-    let code = what(&running, config);
-    // Whatever still runs after the grace period ends with the process.
-    running.runtime.shutdown_background();
-    code
+fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("cannot print: {}", plain(&error)))
 }
 
-struct Running {
-    runtime: Runtime,
-    exporter: Arc<Exporter>,
-    url: BridgeUrl,
+/// One thread that accepts connections and waits for signals; the work is done in the threads of the connections.
+fn runtime() -> Result<Runtime, String> {
+    let failed = |error: io::Error| format!("cannot start: {}", plain(&error));
+    // tokio panics if there is no descriptor left for its signals.
+    let room = [UnixStream::pair(), UnixStream::pair(), UnixStream::pair()];
+    room.into_iter().collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)
+}
+
+/// The exporter of the bridge, which is the simulated one if there is no URL. Opens the files that options name.
+fn exporter(config: &Config) -> Result<(Exporter, BridgeUrl), Failure> {
+    let roots = config.ca_file.as_ref().map(|(path, option)| {
+        let failed = |error| format!("{option}: {} {error}", quoted(&path.to_string_lossy()));
+        Roots::read(path).map_err(|error| Failure { code: USAGE, why: failed(error) })
+    });
+    let roots = roots.transpose()?;
+    let url = config.url.clone().map_or_else(demo, Ok)?;
+    Ok((Exporter::new(Bridge::new(url.clone(), roots), config.names(), config.timeout, config.max_scrapes), url))
 }
 
 /// Serves the simulated bridge on a separate thread, for as long as the process lives.
 fn demo() -> Result<BridgeUrl, String> {
-    let failed = |error: std::io::Error| format!("cannot serve the simulated bridge: {error}");
+    let failed = |error: io::Error| format!("cannot serve the simulated bridge: {}", plain(&error));
+    let runtime = runtime()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let serve = move || -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
         runtime.block_on(http::serve(vec![listener], Arc::new(Demo), None, Timeouts::DEFAULT, std::future::pending()))
     };
     std::thread::Builder::new().name("demo".to_owned()).spawn(serve).map_err(failed)?;
@@ -93,33 +107,48 @@ fn demo() -> Result<BridgeUrl, String> {
 }
 
 /// One scrape to standard output.
-fn once(running: &Running, _: &Config) -> Result<ExitCode, String> {
-    let scrape = running.exporter.scrape(Format::Text);
+fn once(config: &Config) -> Result<ExitCode, Failure> {
+    let (exporter, _) = exporter(config)?;
+    config.notices.iter().for_each(|notice| log::line(format_args!("{notice}")));
+    let scrape = exporter.scrape(Format::Text);
     print(&scrape.text)?;
     Ok(if scrape.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
+/// Why an address cannot be bound, and what to do about it.
+fn cannot_listen(listen: &listen::Listen, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse => {
+            let port = listen.port;
+            &format!(
+                "; another program has it, \"ss -ltnp sport = :{port}\" shows which (as root). Stop it, or choose another --listen-address"
+            )
+        }
+        ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+        ErrorKind::PermissionDenied => "; ports below 1024 are for root, or for programs with CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    format!("cannot listen on {listen}: {}{remedy}", plain(error))
+}
+
+fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    let runtime = runtime()?;
+    // Before the first log line: a script that waits for it may stop the exporter at once.
+    let _entered = runtime.enter();
+    let handle = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {}", plain(&error)));
+    let mut interrupt = handle(SignalKind::interrupt())?;
+    let mut terminate = handle(SignalKind::terminate())?;
+    let (exporter, url) = exporter(config)?;
     let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?;
     let scheme = if web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
-    // Before the first log line: a script that waits for it may stop the exporter at once.
-    let _entered = running.runtime.enter();
-    let failed = |error| format!("cannot wait for signals: {error}");
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let listeners =
-        config.listen.bind().map_err(|error| format!("cannot listen on {}: {}", config.listen, plain(&error)))?;
+    let listeners = listen::bind(&config.listen).map_err(|(listen, error)| cannot_listen(listen, &error))?;
     let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
     let names = chosen.as_deref().unwrap_or("standard");
-    log::line(format_args!("{VERSION} listens on {urls}, bridge {:#}, names {names}", running.url));
-    if !config.ignored.is_empty() {
-        log::line(format_args!("no effect: {} (each scrape asks the bridge)", config.ignored.join(", ")));
-    }
+    log::line(format_args!("{VERSION} listens on {urls}, bridge {url:#}, names {names}"));
+    config.notices.iter().for_each(|notice| log::line(format_args!("{notice}")));
 
-    let exporter = Arc::clone(&running.exporter);
-    running
-        .runtime
+    let code = runtime
         .block_on(async {
             let (stop, stopped) = tokio::sync::oneshot::channel();
             let signals = async move {
@@ -134,8 +163,9 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
                     let _ = stop.send(());
                 }
             };
+            let stopped = async { drop(stopped.await) };
             tokio::select! {
-                served = http::serve(listeners, exporter, web_config, Timeouts::DEFAULT, async { drop(stopped.await) }) => {
+                served = http::serve(listeners, Arc::new(exporter), web_config, Timeouts::DEFAULT, stopped) => {
                     served?;
                     log::line(format_args!("stopped"));
                     Ok(ExitCode::SUCCESS)
@@ -146,5 +176,8 @@ fn serve(running: &Running, config: &Config) -> Result<ExitCode, String> {
                 }
             }
         })
-        .map_err(|error: std::io::Error| format!("cannot serve: {error}"))
+        .map_err(|error: io::Error| format!("cannot serve: {}", plain(&error)))?;
+    // Whatever still runs after the grace period ends with the process.
+    runtime.shutdown_background();
+    Ok(code)
 }

@@ -52,7 +52,7 @@ pub fn expose(
     };
 
     let number = |descriptor, number| Family { descriptor, metric: Metric::Number(number) };
-    let revision = option_env!("JITSIEXPORTER_REVISION").map(|revision| ("revision", revision.to_owned()));
+    let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.to_owned()));
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())].into_iter().chain(revision).collect();
     let of_scrape = [
         Some(number(&UP, Number::Unsigned(error.is_none().into()))),

@@ -2,8 +2,12 @@
 
 mod support;
 
-use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -13,16 +17,20 @@ use proptest::sample::select;
 use jitsiexporter::cli::{self, Command, Config, parse};
 use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
 use jitsiexporter::metrics::format::Format::Text;
-use support::{CURRENT, Exporter, Exposition, FakeBridge, run};
+use support::{CURRENT, Exporter, Exposition, FakeBridge, command, output, run};
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
 fn read(line: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
-    let environment: Vec<_> =
-        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    parse(&words(line), |name| environment.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()))
+    let variables: Vec<_> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    parse(&words(line), &variables)
+}
+
+/// The addresses as they can be typed.
+fn listen(config: &Config) -> String {
+    config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
@@ -46,11 +54,11 @@ const URL: &str = "http://localhost:8080";
 fn defaults() {
     let config = config("", &[]);
     assert_eq!(config.url.as_ref().unwrap().to_string(), URL);
-    assert_eq!(config.listen.to_string(), "127.0.0.1:9700");
+    assert_eq!(listen(&config), "127.0.0.1:9700");
     assert_eq!(config.timeout, Duration::from_secs(5));
     assert_eq!(config.max_scrapes, 40);
     assert_eq!(config.names(), Standard);
-    assert!(config.roots.is_none() && config.ignored.is_empty() && config.legacy_names_by.is_none());
+    assert!(config.ca_file.is_none() && config.notices.is_empty() && config.legacy_names_by.is_none());
 }
 
 #[test]
@@ -64,8 +72,13 @@ fn accepts_every_spelling_of_an_option() {
         assert_eq!(config(&format!("--timeout {text}"), &[]).timeout, Duration::from_millis(milliseconds), "{text}");
     }
     assert_eq!(config("--url https://jvb", &[]).url.unwrap().to_string(), "https://jvb");
-    assert_eq!(config("--max-scrapes 3", &[]).max_scrapes, 3);
-    assert_eq!(config("--listen-address [::1]:0", &[]).listen.to_string(), "[::1]:0");
+    for spelling in ["--max-scrapes 3", "--web.max-requests 3", "-web.max-requests=3"] {
+        let config = config(spelling, &[]);
+        assert_eq!((config.max_scrapes, config.names()), (3, Standard), "{spelling}");
+    }
+    assert_eq!(listen(&config("--listen-address [::1]:0", &[])), "[::1]:0");
+    let (path, option) = config("-ca-file=no/such.pem", &[]).ca_file.unwrap();
+    assert_eq!((path.as_path(), &*option), (Path::new("no/such.pem"), "-ca-file"));
     assert_eq!(config("--legacy-names", &[]).names(), Legacy);
     assert_eq!(config("-legacy-names=true", &[]).names(), Legacy);
     assert_eq!(config("--legacy-names=false", &[]).names(), Standard);
@@ -93,14 +106,14 @@ fn command_line_wins_over_environment() {
     ];
     let from_environment = config("", &all);
     assert_eq!(from_environment.url.as_ref().unwrap().to_string(), "http://env:1/x");
-    assert_eq!(from_environment.listen.to_string(), ":1");
+    assert_eq!(listen(&from_environment), ":1");
     assert_eq!((from_environment.timeout, from_environment.max_scrapes), (Duration::from_secs(1), 1));
     assert_eq!(from_environment.names(), Legacy);
     assert_eq!(from_environment.web_config_file.as_deref(), Some(Path::new("/etc/web.yml")));
     assert_eq!(from_environment.legacy_names_by.as_deref(), Some("JITSIEXPORTER_LEGACY_NAMES"));
     let typed = config("--url http://typed --listen-address :2 --timeout 2 --max-scrapes 2 --legacy-names=false", &all);
     assert_eq!(typed.url.as_ref().unwrap().to_string(), "http://typed");
-    assert_eq!(typed.listen.to_string(), ":2");
+    assert_eq!(listen(&typed), ":2");
     assert_eq!((typed.timeout, typed.max_scrapes, typed.names()), (Duration::from_secs(2), 2, Standard));
 
     assert!(config("--demo", &all).url.is_none(), "--demo wins over a bridge from the environment");
@@ -109,8 +122,117 @@ fn command_line_wins_over_environment() {
     for off in ["", "0", "false", "No", "OFF"] {
         assert_eq!(config("", &[("JITSIEXPORTER_LEGACY_NAMES", off), ("JITSIEXPORTER_TIMEOUT", "")]).names(), Standard);
     }
-    // Kubernetes sets these in every pod if there is a service called jitsiexporter.
-    config("", &[("JITSIEXPORTER_PORT", "tcp://10.0.0.1:9700"), ("JITSIEXPORTER_SERVICE_HOST", "10.0.0.1")]);
+    // A Secret made with echo ends in a line break.
+    let blanks = [
+        ("JITSIEXPORTER_URL", "\thttp://env:1/x \r\n"),
+        ("JITSIEXPORTER_TIMEOUT", " 2s\n"),
+        ("JITSIEXPORTER_DEMO", " \n"),
+    ];
+    let from_secret = config("", &blanks);
+    assert_eq!(from_secret.url.as_ref().unwrap().to_string(), "http://env:1/x");
+    assert_eq!(from_secret.timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn several_addresses_are_all_used() {
+    for (line, variable, expected) in [
+        ("--listen-address :1 -listen-address=localhost:2", "", ":1 localhost:2"),
+        ("--web.listen-address :1 --web.listen-address [::1]:1", "", ":1 [::1]:1"),
+        ("--web.listen-address :2 --listen-address :1 -url http://x", ":9", ":2 :1"),
+        ("-videobridge-url http://jvb --web.listen-address :1 --web.listen-address :2", "", ":1 :2"),
+        ("", "127.0.0.1:1, [::1]:2,:3\n", "127.0.0.1:1 [::1]:2 :3"),
+        ("", " , ", "127.0.0.1:9700"),
+    ] {
+        let config = config(line, &[("JITSIEXPORTER_LISTEN_ADDRESS", variable)]);
+        assert_eq!((&*listen(&config), config.notices), (expected, vec![]), "{line} {variable}");
+    }
+    let error = mistake("", &[("JITSIEXPORTER_LISTEN_ADDRESS", ":1,x")]);
+    assert_eq!(error, "JITSIEXPORTER_LISTEN_ADDRESS: \"x\" is not host:port or :port");
+    let exporter = Exporter::start(&["--listen-address", "127.0.0.2:0", "--web.listen-address", "127.0.0.1:0"], &[]);
+    let addresses: Vec<_> = exporter.log()[0].split("http://127.0.0.").skip(1).map(|url| url[..1].to_owned()).collect();
+    assert_eq!(addresses, ["2", "1"], "{:?}", exporter.log());
+    for url in exporter.log()[0].split("http://").skip(1).take(2) {
+        let mut stream = TcpStream::connect(url.split('/').next().unwrap()).unwrap();
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    }
+}
+
+#[test]
+fn says_what_has_no_effect() {
+    for (line, notices) in [
+        ("-debug=true -interval 30s", &["no effect: -debug, -interval (each scrape asks the bridge)"][..]),
+        ("-debug=true -debug=false", &["no effect: -debug (each scrape asks the bridge)"]),
+        ("--timeout 9 --timeout 2.5", &["dropped: --timeout \"9\" (for --timeout \"2.5\")"]),
+        ("--timeout 9 -timeout=9", &[]),
+        (
+            "--url http://me:secret@a?x=secret -videobridge-url http://b --max-scrapes 1 --web.max-requests=2",
+            &[
+                "dropped: --url \"http://***@a?***\" (for -videobridge-url \"http://b\"), --max-scrapes \"1\" (for --web.max-requests \"2\")",
+            ],
+        ),
+        (
+            "--web.config.file a --web-config-file b",
+            &["dropped: --web.config.file \"a\" (for --web-config-file \"b\")"],
+        ),
+        ("--legacy-names --legacy-names=false", &["dropped: --legacy-names=true (for --legacy-names=false)"]),
+        (
+            "-host h -port 1 --listen-address :2",
+            &["dropped: -host \"h\" (for --listen-address \":2\"), -port \"1\" (for --listen-address \":2\")"],
+        ),
+        ("-host h -port 1 --legacy-names=false", &[]),
+        ("-host h -host g", &["dropped: -host \"h\" (for -host \"g\")"]),
+    ] {
+        assert_eq!(config(line, &[]).notices, notices, "{line}");
+    }
+    assert_eq!(
+        config("--timeout 9 --timeout 2.5 -videobridge-url http://a -url http://b", &[]).url.unwrap().to_string(),
+        "http://b"
+    );
+    let exporter =
+        Exporter::before("http://127.0.0.1:1", &["--max-scrapes=1", "--max-scrapes", "2", "-interval", "30s"]);
+    exporter.wait_for_log("dropped: --max-scrapes \"1\" (for --max-scrapes \"2\")");
+    exporter.wait_for_log("no effect: -interval (each scrape asks the bridge)");
+}
+
+#[test]
+fn names_variables_that_are_not_options() {
+    let notices = |names: &[(&str, &str)]| config("", names).notices;
+    for (name, meant) in [
+        ("URI", "URL"),
+        ("BRIDGE_URL", "URL"),
+        ("URLS", "URL"),
+        ("LISTEN", "LISTEN_ADDRESS"),
+        ("LISTEN_ADDRES", "LISTEN_ADDRESS"),
+        ("LISTENADDRESS", "LISTEN_ADDRESS"),
+        ("TIMEOUT_", "TIMEOUT"),
+        ("WEB_CONFIG", "WEB_CONFIG_FILE"),
+    ] {
+        let expected = format!("no option: JITSIEXPORTER_{name} (did you mean JITSIEXPORTER_{meant}?)");
+        assert_eq!(notices(&[(&format!("JITSIEXPORTER_{name}"), "http://me:secret@x")]), [expected]);
+    }
+    assert_eq!(
+        notices(&[("JITSIEXPORTER_PORT", "9700"), ("JITSIEXPORTER_TELEMETRY", "1"), ("JITSIEXPORTER_X", "")]),
+        ["no option: JITSIEXPORTER_PORT, JITSIEXPORTER_TELEMETRY, JITSIEXPORTER_X"]
+    );
+    // Kubernetes sets these in every pod if there is a service called jitsiexporter or jitsiexporter-jvb.
+    for name in [
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP_METRICS",
+        "PORT",
+        "PORT_9700_TCP",
+        "PORT_9700_TCP_ADDR",
+        "PORT_9700_TCP_PORT",
+    ] {
+        for service in ["JITSIEXPORTER_", "JITSIEXPORTER_JVB_"] {
+            assert_eq!(notices(&[(&format!("{service}{name}"), "tcp://10.0.0.1:9700")]), [""; 0], "{service}{name}");
+        }
+    }
+    let exporter = Exporter::start(&["--listen-address", "127.0.0.1:0"], &[("JITSIEXPORTER_URI", "http://jvb")]);
+    exporter.wait_for_log("no option: JITSIEXPORTER_URI (did you mean JITSIEXPORTER_URL?)");
 }
 
 /// The launch lines of the two exporters that this program replaces, from charts, units and guides.
@@ -166,18 +288,25 @@ fn accepts_launch_lines_of_other_exporters() {
             assert_eq!(config.url.as_ref().unwrap().to_string(), url, "{line}");
             let typed = ["address", "-host", "-port", "videobridge-url"].iter().any(|word| line.contains(word));
             let expected = if environment.is_empty() || typed { listen } else { ":9700" };
-            assert_eq!(config.listen.to_string(), expected, "{line}");
+            assert_eq!(self::listen(&config), expected, "{line}");
             assert_eq!(config.names(), names, "{line}");
             assert_eq!(config.legacy_names_by.is_some(), names == Legacy, "{line}");
         }
     }
-    assert_eq!(config("-debug=true -interval 30s", &[]).ignored, ["-debug", "-interval"]);
 }
 
 #[test]
 fn usage_errors_are_one_line_with_option_and_value() {
     for (line, complaint) in [
         ("--nonsense", "\"--nonsense\" is not an option (see --help)"),
+        ("--uri x", "\"--uri\" is not an option (see --help); did you mean --url?"),
+        ("-listen-adress=:1", "\"-listen-adress\" is not an option (see --help); did you mean --listen-address?"),
+        ("--web.listen_address=:1", "did you mean --web.listen-address?"),
+        ("--Timeout 5", "did you mean --timeout?"),
+        ("--listen :1", "did you mean --listen-address?"),
+        ("--bridge-url x", "did you mean --url?"),
+        ("--web.config web.yml", "did you mean --web-config-file?"),
+        ("--versoin", "did you mean --version?"),
         ("--nonsense=7", "\"--nonsense\" is not an option"),
         ("-x", "\"-x\" is not an option"),
         ("http://jvb", "\"http://jvb\" is not an option"),
@@ -193,13 +322,21 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ("http://me:secret@jvb", "\"http://***@jvb\" is not an option"),
         ("--me:secret@jvb=7", "\"***@jvb\" is not an option"),
         ("--timeout http://me:secret@jvb", "--timeout: \"http://***@jvb\" is not"),
-        ("--ca-file http://me:secret@jvb", "--ca-file: \"http://***@jvb\" cannot be read"),
         ("--demo=http://me:secret@jvb", "--demo: \"http://***@jvb\" is neither"),
-        ("--listen-address http://me:secret@jvb:80", "--listen-address: \"http://***@jvb:80\" needs brackets"),
+        ("--listen-address http://me:secret@jvb:80", "--listen-address: \"http://***@jvb:80\" has a scheme"),
         ("--listen-address secret@jvb:80", "--listen-address: \"***@jvb:80\" is not host:port"),
         ("-host http://me:secret@jvb", "-host: \"http://***@jvb\" is not a host name or IP address"),
         ("-host [::1 -port 1", "-host: \"[::1\" is not a host name or IP address"),
         ("-host [[::1]]", "-host: \"[[::1]]\" is not a host name or IP address"),
+        ("-host {port}", "-host: \"{port}\" is not a host name or IP address"),
+        ("-port {host} -host x", "-port: \"{host}\" is not a port"),
+        (
+            "--listen-address http://localhost:9700",
+            "\"http://localhost:9700\" has a scheme, and should be just host:port or :port",
+        ),
+        ("--listen-address tcp://:9700/", "has a scheme"),
+        ("--listen-address localhost:9700/metrics", "has a path, and should be just host:port or :port"),
+        ("--listen-address :9700,[::1]:9701", "has a comma: each address is an option of its own"),
         ("--listen-address 9700", "--listen-address: \"9700\" is not host:port or :port"),
         ("--listen-address :x", "--listen-address: \":x\" is not host:port or :port"),
         ("--listen-address :99999", "--listen-address: \":99999\" is not"),
@@ -268,10 +405,12 @@ proptest! {
         values in vec("\\PC{0,8}", 0..3),
     ) {
         let typed: Vec<_> = typed.into_iter().map(|(dashes, name, value)| format!("{dashes}{name}{value}")).chain(values).collect();
-        match parse(&typed, |_| None) {
+        match parse(&typed, &[]) {
             Ok(Command::Serve(config) | Command::Once(config)) => {
                 prop_assert!((Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&config.timeout));
-                prop_assert!(config.listen.to_string().parse() == Ok(config.listen));
+                for listen in config.listen {
+                    prop_assert!(listen.to_string().parse() == Ok(listen));
+                }
             }
             Ok(Command::Print(text)) => prop_assert!(text.ends_with('\n')),
             Err(error) => prop_assert!(error.lines().count() == 1 && !error.contains("s3cr3t"), "{}", error),
@@ -279,9 +418,9 @@ proptest! {
     }
 }
 
-/// Names of options and others. `--ca-file` is left out, because it reads the file.
+/// Names of options and others.
 fn name() -> impl Strategy<Value = String> {
-    let names: Vec<_> = cli::OPTIONS.iter().map(|option| option.name).filter(|name| *name != "ca-file").collect();
+    let names: Vec<_> = cli::OPTIONS.iter().map(|option| option.name).collect();
     prop_oneof![select(names).prop_map(str::to_owned), "\\PC{0,6}"]
 }
 
@@ -298,9 +437,67 @@ fn exit_codes() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, error) = run(&["--listen-address", &address]);
     assert_eq!(code, Some(1));
-    assert!(error.contains(&format!("cannot listen on {address}: address already in use")), "{error}");
+    let remedy = format!(
+        "address already in use; another program has it, \"ss -ltnp sport = :{}\"",
+        taken.local_addr().unwrap().port()
+    );
+    assert!(error.contains(&format!("cannot listen on {address}: {remedy}")), "{error}");
     let (code, _, error) = run(&["--listen-address", "203.0.113.1:0"]);
     assert_eq!(code, Some(1), "{error}");
+    assert!(error.ends_with("; no interface of this machine has this address\n"), "{error}");
+}
+
+#[test]
+fn files_are_named_by_option_and_path() {
+    let (code, _, error) = run(&["--ca-file", "http://me:secret@jvb"]);
+    assert_eq!(
+        (code, &*error),
+        (Some(2), "jitsiexporter: --ca-file: \"http://***@jvb\" cannot be read: no such file or directory\n")
+    );
+    let mut unreadable = command(&["--ca-file"], &[]);
+    unreadable.arg(std::ffi::OsString::from_vec(b"/no/such/\xff".to_vec()));
+    let (code, _, error) = output(&mut unreadable);
+    assert_eq!(
+        (code, &*error),
+        (Some(2), "jitsiexporter: --ca-file: \"/no/such/\u{fffd}\" cannot be read: no such file or directory\n")
+    );
+    // Files are not opened if something else is wrong.
+    let (_, _, error) = run(&["--ca-file", "/no/such", "--timeout", "x"]);
+    assert!(error.contains("--timeout") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn errors_of_the_system_are_in_its_own_words() {
+    let bridge = FakeBridge::json(CURRENT);
+    let mut full = command(&["--once", "--url", &bridge.url()], &[]);
+    let full = full
+        .stdout(File::create("/dev/full").unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&full.stderr), "jitsiexporter: cannot print: no space left on device\n");
+    assert_eq!(full.status.code(), Some(1));
+    // Standard input, output and error are three.
+    for descriptors in 4..16 {
+        for args in [
+            &["--once", "--url", &bridge.url()][..],
+            &["--listen-address", "203.0.113.1:0"],
+            &["--demo", "--once", "--timeout", "1"],
+        ] {
+            let mut limited = Process::new("sh");
+            limited.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+            limited.arg(command(&[], &[]).get_program()).args(args).env_clear().stdin(Stdio::null());
+            let (code, out, error) = output(&mut limited);
+            let is_log = error.lines().all(|line| line.starts_with("jitsiexporter: "));
+            assert!(matches!(code, Some(0 | 1)) && is_log, "{descriptors} {args:?}: {error}");
+            assert!(!error.contains("os error"), "{error}");
+            if descriptors >= 6 && args.contains(&"--url") {
+                assert!(code == Some(0) && Exposition::of(&out).is_up(), "{descriptors}: {error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -328,8 +525,6 @@ fn start_line_has_version_bridge_and_names() {
     assert!(old.ends_with("names legacy, because of -videobridge-url"), "{old}");
     let environment = line(&["--listen-address", "127.0.0.1:0"], &[("JITSIEXPORTER_LEGACY_NAMES", "1")]);
     assert!(environment.ends_with("names legacy, because of JITSIEXPORTER_LEGACY_NAMES"), "{environment}");
-    let idle = Exporter::start(&["-interval", "30s", "-debug", "-listen-address", "127.0.0.1:0"], &[]);
-    idle.wait_for_log("no effect: -interval, -debug (each scrape asks the bridge)");
 }
 
 #[test]
@@ -347,18 +542,17 @@ fn address_without_host_is_every_interface() {
 }
 
 #[test]
-fn listens_on_every_address_of_a_name() {
-    // /etc/hosts may list ::1 first. -port implies localhost.
-    for args in [["--listen-address", "localhost:0"], ["-port", "0"]] {
+fn localhost_is_every_loopback_address() {
+    // Whatever /etc/hosts says. -port implies localhost.
+    for args in [["--listen-address", "localhost:0"], ["--listen-address", "LOCALHOST.:0"], ["-port", "0"]] {
         let exporter = Exporter::start(&args, &[]);
         assert_eq!(exporter.get("/health").body, "ok", "{args:?}");
         let mut line = format!("listens on http://127.0.0.1:{}/metrics", exporter.address().port());
-        // Not every machine has IPv6, and not every /etc/hosts says that it is localhost.
-        let mut named = ("localhost", exporter.address().port()).to_socket_addrs().unwrap();
-        let ipv6 = named.find(|address| address.is_ipv6() && TcpListener::bind((address.ip(), 0)).is_ok());
-        if let Some(address) = ipv6 {
-            TcpStream::connect(address).unwrap_or_else(|error| panic!("{args:?}: {address}: {error}"));
-            line.extend([" and http://", &address.to_string(), "/metrics"]);
+        // Not every machine has IPv6.
+        if TcpListener::bind("[::1]:0").is_ok() {
+            let address = format!("[::1]:{}", exporter.address().port());
+            TcpStream::connect(&address).unwrap_or_else(|error| panic!("{args:?}: {address}: {error}"));
+            line.extend([" and http://", &address, "/metrics"]);
         }
         assert!(exporter.log()[0].contains(&format!("{line}, bridge ")), "{:?}: {line}", exporter.log());
     }

@@ -24,6 +24,15 @@ impl FromStr for Listen {
     /// Reads `host:port`, `[address]:port` or `:port`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "is not host:port or :port";
+        if text.contains("://") {
+            return Err("has a scheme, and should be just host:port or :port");
+        }
+        if text.contains('/') {
+            return Err("has a path, and should be just host:port or :port");
+        }
+        if text.contains(',') {
+            return Err("has a comma: each address is an option of its own");
+        }
         let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
         let port = port.parse().map_err(|_| WRONG)?;
         let host = match host.strip_prefix('[') {
@@ -31,7 +40,7 @@ impl FromStr for Listen {
             None if host.contains(':') => return Err("needs brackets around an IPv6 address"),
             None => host,
         };
-        if host.contains(['[', ']', '/', '@']) {
+        if host.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"-._:%".contains(letter)) {
             return Err(WRONG);
         }
         Ok(Self { host: (!host.is_empty()).then(|| host.to_owned()), port })
@@ -48,17 +57,60 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// Binds every address of the host, IPv4 first, all on the same port.
-    ///
-    /// # Errors
-    ///
-    /// The host does not resolve, or one of its addresses is in use, or none of them belongs to this machine.
-    pub fn bind(&self) -> io::Result<Vec<TcpListener>> {
+    /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` accept already are left out.
+    fn bind(&self, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         match &self.host {
-            Some(host) => bind_each((&**host, self.port).to_socket_addrs()?.collect()),
-            None => bind_every_interface(self.port),
+            Some(host) => bind_each(self.addresses(host)?, others),
+            None => bind_every_interface(self.port, others),
         }
     }
+
+    fn addresses(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+        // RFC 6761, section 6.3: this name is always the loopback, in any case and with or without the dot of the root. The
+        // system may not know that, such as in a container without /etc/hosts.
+        if host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost") {
+            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return Ok(loopback.map(|ip| SocketAddr::new(ip, self.port)).into());
+        }
+        Ok((host, self.port).to_socket_addrs()?.collect())
+    }
+
+    /// A socket for every interface can only be bound before those it includes.
+    fn rank(&self) -> u8 {
+        match self.host.as_ref().map(|host| host.parse()) {
+            None => 0,
+            Some(Ok(IpAddr::V6(ip))) if ip.is_unspecified() => 0,
+            Some(Ok(IpAddr::V4(ip))) if ip.is_unspecified() => 1,
+            Some(_) => 2,
+        }
+    }
+}
+
+/// Binds all addresses of a list. They may overlap.
+///
+/// # Errors
+///
+/// With the one at fault: its host does not resolve, or one of its addresses is in use, or none of them belongs to this machine.
+pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
+    let mut bound: Vec<(usize, TcpListener)> = Vec::new();
+    let mut ranked: Vec<_> = all.iter().enumerate().collect();
+    ranked.sort_by_key(|(_, listen)| listen.rank());
+    for (place, listen) in ranked {
+        let others: Vec<_> = bound.iter().filter_map(|(_, listener)| listener.local_addr().ok()).collect();
+        let listeners = listen.bind(&others).map_err(|error| (listen, error))?;
+        bound.extend(listeners.into_iter().map(|listener| (place, listener)));
+    }
+    bound.sort_by_key(|(place, _)| *place);
+    Ok(bound.into_iter().map(|(_, listener)| listener).collect())
+}
+
+/// Whether one of these accepts connections to an address. A socket for every IPv6 interface may accept IPv4 as well; this is
+/// asked only of an address that is in use.
+fn includes(others: &[SocketAddr], address: SocketAddr) -> bool {
+    others.iter().any(|other| {
+        let is_wider = other.ip().is_unspecified() && (other.is_ipv6() || address.is_ipv4());
+        other.port() == address.port() && (other.ip() == address.ip() || is_wider)
+    })
 }
 
 /// The URLs of `/metrics` on these listeners, for the log.
@@ -68,14 +120,14 @@ pub fn urls(scheme: &str, listeners: &[TcpListener]) -> String {
     addresses.map(|address| format!("{scheme}://{address}/metrics")).collect::<Vec<_>>().join(" and ")
 }
 
-fn bind_each(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<TcpListener>> {
+fn bind_each(mut addresses: Vec<SocketAddr>, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     addresses.sort();
     addresses.dedup();
     let system_picks = addresses.iter().all(|address| address.port() == 0);
-    let mut bound = bind_once(&addresses);
+    let mut bound = bind_once(&addresses, others);
     for _ in 1..PORT_ATTEMPTS {
         match &bound {
-            Err(error) if system_picks && error.kind() == ErrorKind::AddrInUse => bound = bind_once(&addresses),
+            Err(error) if system_picks && error.kind() == ErrorKind::AddrInUse => bound = bind_once(&addresses, others),
             _ => break,
         }
     }
@@ -83,9 +135,9 @@ fn bind_each(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<TcpListener>> {
 }
 
 /// Binds all addresses that this machine has. It may lack some: `localhost` is `::1` as well where IPv6 is off.
-fn bind_once(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+fn bind_once(addresses: &[SocketAddr], others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut lacking = io::Error::new(ErrorKind::NotFound, "the host has no address");
+    let mut failed = Some(io::Error::new(ErrorKind::NotFound, "the host has no address"));
     for address in addresses {
         let port = match listeners.first() {
             Some(first) => first.local_addr()?.port(),
@@ -95,29 +147,33 @@ fn bind_once(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         address.set_port(port);
         match TcpListener::bind(address) {
             Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && includes(others, address) => failed = None,
             Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
                 return Err(error);
             }
-            Err(error) => lacking = error,
+            Err(error) => failed = failed.and(Some(error)),
         }
     }
-    if listeners.is_empty() { Err(lacking) } else { Ok(listeners) }
+    match failed {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
 }
 
 /// Usually one IPv6 socket accepts IPv4 as well, unless the system keeps them apart (`net.ipv6.bindv6only`) or has no IPv6.
-fn bind_every_interface(port: u16) -> io::Result<Vec<TcpListener>> {
-    let any = |address: IpAddr, port| TcpListener::bind((address, port));
-    let Ok(v6) = any(Ipv6Addr::UNSPECIFIED.into(), port) else {
-        return Ok(vec![any(Ipv4Addr::UNSPECIFIED.into(), port)?]);
-    };
-    // Fails as "in use" if the first socket accepts IPv4.
-    let v4 = any(Ipv4Addr::UNSPECIFIED.into(), v6.local_addr()?.port()).ok();
-    Ok([Some(v6), v4].into_iter().flatten().collect())
+fn bind_every_interface(port: u16, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let v6 = bind_once(&[(Ipv6Addr::UNSPECIFIED, port).into()], others).unwrap_or_default();
+    let port = v6.first().and_then(|listener| listener.local_addr().ok()).map_or(port, |address| address.port());
+    match bind_once(&[(Ipv4Addr::UNSPECIFIED, port).into()], others) {
+        // In use by the first socket, which accepts IPv4.
+        Err(_) if !v6.is_empty() => Ok(v6),
+        v4 => Ok(v6.into_iter().chain(v4?).collect()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Listen, bind_each, urls};
+    use super::{Listen, bind, bind_each, urls};
     use std::io::ErrorKind;
     use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -153,16 +209,28 @@ mod tests {
             "[x]]:1",
             "x]:1",
             "a[b:1",
-            "a/b:1",
             "a@b:1",
+            "{port}:1",
+            "a b:1",
         ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+        for (text, complaint) in [
+            ("http://localhost:9700", "has a scheme"),
+            ("tcp://[::1]:9700", "has a scheme"),
+            ("localhost:9700/metrics", "has a path"),
+            ("unix:/run/x", "has a path"),
+            ("127.0.0.1:9700,[::1]:9700", "has a comma"),
+            ("::1:9700", "needs brackets"),
+        ] {
+            let error = text.parse::<Listen>().unwrap_err();
+            assert!(error.starts_with(complaint), "{text}: {error}");
         }
     }
 
     /// The addresses bound, each of which accepts connections. What this machine lacks (IPv6) is left out.
     fn bound(texts: &[&str]) -> Vec<SocketAddr> {
-        let listeners = bind_each(addresses(texts)).unwrap();
+        let listeners = bind_each(addresses(texts), &[]).unwrap();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         for address in &bound {
             TcpStream::connect(address).unwrap();
@@ -190,7 +258,7 @@ mod tests {
     #[test]
     fn skips_addresses_of_other_machines() {
         assert_eq!(bound(&["203.0.113.1:0", "127.0.0.1:0"]).len(), 1);
-        let error = bind_each(addresses(&["203.0.113.1:0"])).unwrap_err();
+        let error = bind_each(addresses(&["203.0.113.1:0"]), &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     }
 
@@ -198,13 +266,46 @@ mod tests {
     fn refuses_if_one_address_is_in_use() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = bind_each(addresses(&[&format!("203.0.113.1:{port}"), &format!("127.0.0.1:{port}")])).unwrap_err();
+        let both = addresses(&[&format!("203.0.113.1:{port}"), &format!("127.0.0.1:{port}")]);
+        let error = bind_each(both, &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 
+    /// The addresses that are bound for a list.
+    fn bound_for(texts: &[String]) -> Vec<String> {
+        let all: Vec<Listen> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let listeners = bind(&all).unwrap_or_else(|(listen, error)| panic!("{listen}: {error}"));
+        listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+    }
+
     #[test]
-    fn localhost_includes_ipv4() {
-        let listeners = Listen { host: Some("localhost".to_owned()), port: 0 }.bind().unwrap();
-        assert_eq!(listeners[0].local_addr().unwrap().ip().to_string(), "127.0.0.1");
+    fn localhost_is_the_loopback_in_any_spelling() {
+        let both = TcpListener::bind("[::1]:0").is_ok();
+        for name in ["localhost", "LOCALHOST", "localhost.", "LocalHost."] {
+            let bound = bound_for(&[format!("{name}:0")]);
+            assert!(bound[0].starts_with("127.0.0.1:") && bound.len() == 1 + usize::from(both), "{name}: {bound:?}");
+        }
+    }
+
+    #[test]
+    fn binds_a_list_in_its_order_and_overlaps_once() {
+        // Ports that the system gives to nobody who asks for any.
+        let begin = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+        let mut free = (begin..).filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
+        let (one, other) = (free.next().unwrap(), free.next().unwrap());
+        let [v4, same] = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{one}"));
+        let more = format!("127.0.0.2:{other}");
+        assert_eq!(bound_for(&[more.clone(), v4.clone(), more.clone()]), [more.clone(), v4.clone()]);
+        assert_eq!(bound_for(&[v4.clone(), same.clone(), v4.clone()])[0], v4);
+        let every = [format!(":{one}"), format!("0.0.0.0:{one}"), format!("[::]:{one}")];
+        for every in &every[..if TcpListener::bind("[::1]:0").is_ok() { 3 } else { 2 }] {
+            let bound = bound_for(&[v4.clone(), every.clone(), more.clone(), every.clone(), same.clone()]);
+            let unspecified = bound.iter().filter(|address| address.starts_with(['[', '0'])).count();
+            assert!(unspecified >= 1 && !bound.contains(&v4) && bound.contains(&more), "{every}: {bound:?}");
+        }
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let all = [more, taken.local_addr().unwrap().to_string()].map(|text| text.parse().unwrap());
+        let (at_fault, error) = bind(&all).unwrap_err();
+        assert_eq!((at_fault, error.kind()), (&all[1], ErrorKind::AddrInUse));
     }
 }

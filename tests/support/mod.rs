@@ -362,7 +362,12 @@ pub fn command(args: &[&str], environment: &[(&str, &str)]) -> Command {
 
 /// Runs the exporter to its end: the exit code, standard output and standard error.
 pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = command(args, &[]).output().expect("the exporter runs");
+    output(&mut command(args, &[]))
+}
+
+/// Runs a command to its end: the exit code, standard output and standard error.
+pub fn output(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.output().expect("the exporter runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

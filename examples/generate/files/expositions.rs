@@ -26,7 +26,7 @@ pub fn files() -> Vec<File> {
             // The duration is the only sample that differs from scrape to scrape.
             let mut exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
             // The commit of the build.
-            if let Some(revision) = option_env!("JITSIEXPORTER_REVISION") {
+            if let Some(revision) = option_env!("BUILD_REVISION") {
                 exposition = exposition.replace(&format!(",revision=\"{revision}\""), "");
             }
             let name = fixture.trim_start_matches(FIXTURES).trim_end_matches(".json");

@@ -8,8 +8,7 @@ use super::debian::releases;
 use super::{File, read};
 
 /// `--help`, which is argh's and not in the table.
-static HELP: CliOption =
-    CliOption { name: "help", value: "", default: "", variable: "", help: "print the options and exit", implies: &[] };
+static HELP: CliOption = CliOption::switch("help", "print the options and exit");
 
 pub fn files() -> Vec<File> {
     vec![
@@ -44,7 +43,7 @@ fn roff(text: &str) -> String {
 
 /// The paragraph of an option.
 fn paragraph(dashes: &str, option: &CliOption) -> String {
-    let CliOption { name, value, default, variable, help, implies } = option;
+    let CliOption { name, value, default, variable, help, implies, .. } = option;
     let value = if value.is_empty() { String::new() } else { format!(" \" \" \\fI{value}\\fP") };
     let mut text = format!(".TP\n.BR {}{value}\n{}\n", roff(&format!("{dashes}{name}")), roff(&sentence(help)));
     if !default.is_empty() {
@@ -114,7 +113,10 @@ in jvb.conf, or
 in docker\-jitsi\-meet.
 The second is enabled by default and complete since release 2.3\-179 (November 2024).
 .PP
-Most options have an environment variable. The command line overrides it, and an empty variable counts as not set.
+Most options have an environment variable. The command line overrides it. Blanks and line breaks at its ends are ignored, and an
+empty variable counts as not set.
+Several addresses to listen on are separated by commas in the variable; on the command line the option is repeated.
+Of any other option that is repeated, the last one counts, and the log says which was dropped.
 A switch is on with
 .BR true ", " 1 ", " yes " or " on ,
 and off with
@@ -126,7 +128,7 @@ const MAN_OTHERS: &str = r".SH OPTIONS OF OTHER EXPORTERS
 These work with one dash or two, and with
 .B =
 or a space before the value.
-The first two are common to Prometheus exporters; the others belong to jitsiexporter (Go) and prometheus\-jitsi\-meet\-exporter.
+The first three are common to Prometheus exporters; the others belong to jitsiexporter (Go) and prometheus\-jitsi\-meet\-exporter.
 .B \-videobridge\-url
 also listens on
 .B :9888
@@ -243,12 +245,15 @@ complete -o filenames -F _jitsiexporter jitsiexporter
 
 fn zsh() -> String {
     let lines = own().map(|option| {
-        let CliOption { name, value, help, .. } = option;
+        let CliOption { name, value, help, repeats, .. } = option;
+        let star = if *repeats { "*" } else { "" };
         // Brackets and colons end the parts of such a line.
         let help = help.replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]");
         match value {
-            &"" => format!("    '--{name}[{help}]'"),
-            value => format!("    '--{name}[{help}]:{value}:{}'", if takes_file(option) { "_files" } else { " " }),
+            &"" => format!("    '{star}--{name}[{help}]'"),
+            value => {
+                format!("    '{star}--{name}[{help}]:{value}:{}'", if takes_file(option) { "_files" } else { " " })
+            }
         }
     });
     let lines = lines.collect::<Vec<_>>().join(" \\\n");
