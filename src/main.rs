@@ -16,6 +16,7 @@ use jitsiexporter::metrics::format::Format;
 use jitsiexporter::serve::http::Timeouts;
 use jitsiexporter::serve::web_config::WebConfig;
 use jitsiexporter::serve::{http, listen};
+use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
+    unblock_signals();
     // Arguments that are not UTF-8 are converted lossily, so that the parser can reject them by name.
     let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let variables = std::env::vars_os();
@@ -64,6 +66,13 @@ fn run() -> Result<ExitCode, Failure> {
         Command::Once(config) => return once(&config),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A parent may have blocked the signals that stop the program. They would never arrive.
+fn unblock_signals() {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    // It fails for no set of signals.
+    let _ = signals.thread_unblock();
 }
 
 fn print(text: &str) -> Result<(), String> {
@@ -136,11 +145,12 @@ fn serve(config: &Config) -> Result<ExitCode, Failure> {
     // Before the first log line: a script that waits for it may stop the exporter at once.
     let _entered = runtime.enter();
     let handle = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {}", plain(&error)));
+    let mut hangup = handle(SignalKind::hangup())?;
     let mut interrupt = handle(SignalKind::interrupt())?;
     let mut terminate = handle(SignalKind::terminate())?;
     let (exporter, url) = exporter(config)?;
-    let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?;
-    let scheme = if web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
+    let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?.map(Arc::new);
+    let scheme = if web_config.as_ref().is_some_and(|web_config| web_config.is_tls()) { "https" } else { "http" };
     let listeners = listen::bind(&config.listen).map_err(|(listen, error)| cannot_listen(listen, &error))?;
     let urls = listen::urls(scheme, &listeners);
     let chosen = config.legacy_names_by.as_ref().map(|option| format!("legacy, because of {option}"));
@@ -151,10 +161,15 @@ fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let code = runtime
         .block_on(async {
             let (stop, stopped) = tokio::sync::oneshot::channel();
+            let reload = web_config.clone();
             let signals = async move {
                 let mut stop = Some(stop);
                 loop {
                     tokio::select! {
+                        _ = hangup.recv() => {
+                            look_again(reload.as_deref());
+                            continue;
+                        }
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
@@ -180,4 +195,15 @@ fn serve(config: &Config) -> Result<ExitCode, Failure> {
     // Whatever still runs after the grace period ends with the process.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// SIGHUP, which certificate hooks send. The files are looked at for each client anyway.
+fn look_again(web_config: Option<&WebConfig>) {
+    match web_config {
+        Some(web_config) => {
+            log::line(format_args!("SIGHUP: reading the web configuration and its files again"));
+            web_config.reload();
+        }
+        None => log::line(format_args!("SIGHUP: nothing to do, there is no web configuration")),
+    }
 }

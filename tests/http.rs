@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -181,6 +181,50 @@ fn stop_is_graceful_from_the_first_log_line_on() {
         exporter.signal(Signal::TERM);
         assert_eq!(exporter.wait(Duration::from_secs(30)).expect("it ends").code(), Some(0));
     }
+}
+
+/// The exporter, started by `env` with an option of it. GNU env has it; another one fails.
+fn by_env(option: &str, args: &[&str]) -> Command {
+    let mut command_line = Command::new("env");
+    command_line.args(["-i", option]).arg(command(&[], &[]).get_program()).args(args);
+    command_line
+}
+
+#[test]
+fn blocked_or_ignored_signals_of_the_parent_have_an_effect() {
+    for option in ["--block-signal=TERM,INT,HUP", "--ignore-signal=TERM,INT,HUP"] {
+        for signal in [Signal::TERM, Signal::INT] {
+            let exporter = Exporter::spawn(by_env(option, &["--listen-address", "127.0.0.1:0"])).expect("it starts");
+            exporter.signal(Signal::HUP);
+            exporter.wait_for_log("SIGHUP");
+            exporter.signal(signal);
+            let status = exporter.wait(Duration::from_secs(10)).expect("it ends");
+            assert_eq!(status.code(), Some(0), "{option} {signal:?}");
+        }
+    }
+    // --once has no handler of its own.
+    let bridge = FakeBridge::slow(Duration::from_secs(60), CURRENT);
+    let mut once = by_env("--block-signal=TERM", &["--once", "--timeout", "60", "--url", &bridge.url()]);
+    let mut once = once.stdout(Stdio::null()).spawn().unwrap();
+    bridge.wait_for_requests(1);
+    kill_process(Pid::from_child(&once), Signal::TERM).unwrap();
+    let status = eventually(Duration::from_secs(10), || once.try_wait().unwrap());
+    once.kill().unwrap();
+    assert_eq!(status.expect("it ends").signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn hangup_ends_nothing_and_is_one_line() {
+    let bridge = FakeBridge::json(CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    exporter.signal(Signal::HUP);
+    exporter.wait_for_log("SIGHUP: nothing to do, there is no web configuration");
+    assert!(exporter.metrics().is_up());
+    assert_eq!(exporter.log().len(), 2, "{:?}", exporter.log());
+    exporter.signal(Signal::TERM);
+    // Also while it stops.
+    let status = exporter.wait(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]
@@ -372,20 +416,27 @@ fn clients_are_served_at_once_after_a_shortage() {
 
 #[test]
 fn full_log_pipe_delays_neither_scrapes_nor_the_stop() {
-    let (log, standard_error) = io::pipe().unwrap();
-    let mut process = command(&["--url", "http://127.0.0.1:1", "--listen-address", "127.0.0.1:0"], &[]);
+    let (log, mut standard_error) = io::pipe().unwrap();
+    // A pipe holds 64 KiB. Room is left for the first line.
+    standard_error.write_all(&vec![b'\n'; 60 * 1024]).unwrap();
+    let url = format!("http://127.0.0.1:1/{}", "x".repeat(2000));
+    let mut process = command(&["--url", &url, "--listen-address", "127.0.0.1:0"], &[]);
     let mut process = process.stdout(Stdio::null()).stderr(standard_error).spawn().unwrap();
+    let mut log = BufReader::new(log);
     let mut first = String::new();
-    // Nothing else is read of the log.
-    BufReader::new(&log).read_line(&mut first).unwrap();
+    while !first.contains("listens on") {
+        first.clear();
+        log.read_line(&mut first).unwrap();
+    }
+    // Nothing else is read of the log. SIGHUP is a line each.
     let address = first.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut responds = || {
+        kill_process(Pid::from_child(&process), Signal::HUP).unwrap();
         stream.write_all(SCRAPE.as_bytes()).unwrap();
         stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0)
     };
-    // A pipe holds 64 KiB, and each failed scrape logs more than 64 bytes.
     let responses = (0..1024).take_while(|_| responds()).count();
     kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
     let status = eventually(Duration::from_secs(30), || process.try_wait().unwrap());

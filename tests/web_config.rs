@@ -742,3 +742,18 @@ fn stop_does_not_wait_for_handshakes() {
     let status = exporter.wait(Duration::from_secs(30)).expect("it ends");
     assert_eq!(status.code(), Some(0));
 }
+
+#[test]
+fn hangup_reads_the_web_configuration_again() {
+    let folder = Folder::new();
+    let file = folder.write("web.yml", "{}\n");
+    let exporter = Exporter::before("http://127.0.0.1:1", &["--web-config-file", &file]);
+    exporter.signal(rustix::process::Signal::HUP);
+    exporter.wait_for_log("SIGHUP: reading the web configuration and its files again");
+    folder.write("web.yml", "tls_server_confg: {}\n");
+    exporter.signal(rustix::process::Signal::HUP);
+    // Without any client.
+    let line = exporter.wait_for_log("what was read before stays in use");
+    assert!(line.contains("web.yml: ") && line.contains("tls_server_confg"), "{line}");
+    assert_eq!(exporter.get("/health").status, 200);
+}

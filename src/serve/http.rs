@@ -142,7 +142,7 @@ fn has_valid_host(request: &Request) -> bool {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     handler: Arc<impl Handler>,
-    web_config: Option<WebConfig>,
+    web_config: Option<Arc<WebConfig>>,
     timeouts: Timeouts,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -298,7 +298,7 @@ impl<H> Connections<H> {
 
 /// What all connections share.
 struct Server {
-    web_config: Option<WebConfig>,
+    web_config: Option<Arc<WebConfig>>,
     timeouts: Timeouts,
     stopping: AtomicBool,
 }

@@ -152,6 +152,9 @@ An option or its value is wrong; standard error names it.
 .TP
 .B 130
 A second signal ended the grace period for requests in flight.
+.SH SIGNALS
+SIGTERM and SIGINT stop the program.
+SIGHUP makes it read the web configuration and the files it names again, which it does anyway when they change.
 .SH FILES
 .TP
 .I /etc/default/jitsiexporter

@@ -262,6 +262,11 @@ impl WebConfig {
         self.is_tls
     }
 
+    /// Reads the files again, whether or not they seem to have changed.
+    pub fn reload(&self) {
+        lock(&self.state).reload(&self.path);
+    }
+
     /// What applies now, after a look at the files.
     fn current(&self) -> Arc<Current> {
         let mut state = lock(&self.state);
