@@ -1,7 +1,7 @@
 //! Routes, the time budget of a scrape, and the limit on concurrent scrapes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bridge::Bridge;
 use crate::log;
@@ -9,6 +9,7 @@ use crate::metrics::family::Naming;
 use crate::metrics::format::Format;
 use crate::scrape::{Scrape, scrape};
 use crate::serve::http::{self, Handler, Request, Response, StatusCode};
+use crate::story::Story;
 
 /// The header in which Prometheus says how long it will wait.
 const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
@@ -17,6 +18,10 @@ const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 /// that is less: a response that says `jitsi_up 0` in time is worth more than a late one.
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// A client that waits for less than this cannot blame the bridge: its timeouts are not logged. Prometheus' shortest timeout is
+/// a millisecond, and any client can send one.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// The exporter of one bridge.
 #[derive(Debug)]
 pub struct Exporter {
@@ -24,24 +29,31 @@ pub struct Exporter {
     names: Naming,
     timeout: Duration,
     permits: Permits,
+    story: Story,
 }
 
 impl Exporter {
     /// An exporter that gives a fetch at most `timeout`, and runs at most `max_scrapes` at once.
     #[must_use]
     pub fn new(bridge: Bridge, names: Naming, timeout: Duration, max_scrapes: usize) -> Self {
-        Self { bridge, names, timeout, permits: Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes } }
+        let permits = Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes };
+        Self { bridge, names, timeout, permits, story: Story::default() }
     }
 
     /// One scrape with the default timeout. A failure is logged.
     pub fn scrape(&self, format: Format) -> Scrape {
-        self.scrape_within(self.timeout, format)
+        self.scrape_within(Budget { time: self.timeout, is_short: false }, format)
     }
 
-    fn scrape_within(&self, budget: Duration, format: Format) -> Scrape {
-        let scrape = scrape(&self.bridge, budget, self.names, format);
-        if let Some(error) = &scrape.error {
-            log::line(format_args!("{}: {error:#}", self.bridge.url()));
+    fn scrape_within(&self, budget: Budget, format: Format) -> Scrape {
+        let scrape = scrape(&self.bridge, budget.time, self.names, format);
+        let line = match &scrape.error {
+            Some(error) if budget.is_short && error.reason() == "timeout" => None,
+            Some(error) => self.story.failed(error, Instant::now()),
+            None => self.story.succeeded(Instant::now()),
+        };
+        if let Some(line) = line {
+            log::line(format_args!("{}: {line}", self.bridge.url()));
         }
         scrape
     }
@@ -97,13 +109,23 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The time for a fetch: `timeout`, or less if the scraper gives up earlier. A header that is not a positive number of seconds
-/// is ignored.
-fn budget(header: &str, timeout: Duration) -> Duration {
+/// The time for a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget {
+    time: Duration,
+    /// Whether the client, and not `--timeout`, made it shorter than [`SHORT`].
+    is_short: bool,
+}
+
+/// `timeout`, or less if the scraper gives up earlier. A header that is not a positive number of seconds is ignored.
+fn budget(header: &str, timeout: Duration) -> Budget {
     let seconds = header.trim().parse().unwrap_or(f64::NAN);
     match Duration::try_from_secs_f64(seconds) {
-        Ok(wait) if !wait.is_zero() => timeout.min(wait.saturating_sub(MARGIN.min(wait / 4))),
-        _ => timeout,
+        Ok(wait) if !wait.is_zero() => {
+            let time = wait.saturating_sub(MARGIN.min(wait / 4));
+            Budget { time: timeout.min(time), is_short: wait < SHORT && time < timeout }
+        }
+        _ => Budget { time: timeout, is_short: false },
     }
 }
 
@@ -132,6 +154,8 @@ impl Drop for Permit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,6 +169,8 @@ mod tests {
             ("1", 0.75),
             ("1.000000", 0.75),
             (" 0.4 ", 0.3),
+            ("0.1", 0.075),
+            ("0.04", 0.03),
             ("0", 5.0),
             ("-1", 5.0),
             ("NaN", 5.0),
@@ -153,7 +179,25 @@ mod tests {
             ("ten", 5.0),
             ("1,2", 5.0),
         ] {
-            assert_eq!(budget(header, seconds(5.0)), seconds(expected), "{header:?}");
+            let is_short = expected < 0.075;
+            let expected = Budget { time: seconds(expected), is_short };
+            assert_eq!(budget(header, seconds(5.0)), expected, "{header:?}");
+        }
+        // The operator's own limit is not the client's fault.
+        assert_eq!(budget("0.09", seconds(0.02)), Budget { time: seconds(0.02), is_short: false });
+    }
+
+    proptest! {
+        #[test]
+        fn budget_is_positive_and_ends_before_the_client_gives_up(header in "\\PC{0,12}|[0-9]{0,3}\\.[0-9]{1,12}|1e-?[0-9]{1,3}") {
+            let usual = Duration::from_secs(5);
+            let time = budget(&header, usual).time;
+            prop_assert!(time > Duration::ZERO && time <= usual, "{:?}", time);
+            match header.trim().parse::<f64>() {
+                Ok(seconds) if seconds >= 1e-8 => prop_assert!(time.as_secs_f64() <= seconds, "{:?}", time),
+                Ok(_) => {}
+                Err(_) => prop_assert_eq!(time, usual),
+            }
         }
     }
 

@@ -43,6 +43,7 @@
 //! | [`error`] | why a scrape failed |
 //! | [`file`](mod@file) | files that options name |
 //! | [`log`] | one line at a time to standard error |
+//! | [`story`] | which scrapes are worth a line |
 //! | [`demo`] | the simulated bridge of `--demo` |
 //!
 //! Each third-party package is used by one module, as the brackets above say (tokio by [`serve`] and `main`); `make lint` checks that.
@@ -60,3 +61,5 @@ pub mod metrics;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod scrape;
 pub mod serve;
+#[cfg_attr(docsrs, doc(hidden))]
+pub mod story;

@@ -7,15 +7,48 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
+/// The longest line, in bytes: PIPE_BUF of Linux. A pipe that can be written takes so much at once; more would wait for its reader.
+const MAX_LINE: usize = 4096;
+
+/// Ends a line that is too long.
+const CUT: &str = " ...\n";
+
 /// Writes one line: control characters, such as a line break in a quoted argument, become spaces. Write errors are ignored:
 /// `eprintln` would panic on a closed standard error.
 ///
 /// A line is lost if standard error is a pipe or a socket that is full because its reader hangs: waiting for it would hold up
-/// scrapes and the stop.
+/// scrapes and the stop. A line of more than 4096 bytes is cut for the same reason.
 pub fn line(text: fmt::Arguments) {
-    let line = format!("jitsiexporter: {}\n", text.to_string().replace(char::is_control, " "));
+    let line = format_line(&text.to_string());
     let mut log = io::stderr().lock();
     if poll(&mut [PollFd::new(&log, PollFlags::OUT)], Some(&NO_WAIT)) != Ok(0) {
         let _ = log.write_all(line.as_bytes());
+    }
+}
+
+fn format_line(text: &str) -> String {
+    let mut line = format!("jitsiexporter: {}\n", text.replace(char::is_control, " "));
+    if line.len() > MAX_LINE {
+        let end = (0..=MAX_LINE - CUT.len()).rev().find(|end| line.is_char_boundary(*end));
+        line.truncate(end.unwrap_or_default());
+        line.push_str(CUT);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_into_a_pipe() {
+        assert_eq!(format_line("a\nb\u{1b}"), "jitsiexporter: a b \n");
+        let longest = MAX_LINE - "jitsiexporter: \n".len();
+        assert_eq!(format_line(&"x".repeat(longest)).len(), MAX_LINE);
+        assert!(!format_line(&"x".repeat(longest)).ends_with(CUT));
+        for letter in ["x", "\u{e9}", "\u{1f600}"] {
+            let line = format_line(&letter.repeat(longest + 1));
+            assert!((MAX_LINE - 3..=MAX_LINE).contains(&line.len()) && line.ends_with(CUT), "{}: {letter}", line.len());
+        }
     }
 }

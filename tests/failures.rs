@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jitsiexporter::bridge::MAX_BODY;
 use jitsiexporter::metrics::format::Format::OpenMetrics;
+use rustix::process::Signal;
 use support::Then::{Close, KeepAlive};
 use support::crowd::{expected, timeless};
 use support::faults::{GOOD, QUICK, SLOW, assert_failure, assert_timeout};
@@ -35,6 +36,41 @@ fn reports_each_fault_and_recovers() {
         let exporter = assert_failure(&bridge.url(), &[], fault.reason, fault.log);
         assert!(exporter.metrics().is_up(), "after {}: {:?}", fault.name, exporter.log());
     }
+}
+
+#[test]
+fn log_says_when_a_failure_begins_changes_and_ends() {
+    // One character for each scrape: good, or the first digit of a status.
+    let scrapes = "..444545455554..44.";
+    let bridge = FakeBridge::start(move |stream, number| {
+        let status = match scrapes.as_bytes()[number] {
+            b'4' => "404 Not Found",
+            b'5' => "500 Internal Server Error",
+            _ => return GOOD[0](stream),
+        };
+        stream.write_all(response(status, "text/plain", "").as_bytes()).map(|()| KeepAlive)
+    });
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for scrape in scrapes.chars() {
+        assert_eq!(exporter.metrics().is_up(), scrape == '.');
+    }
+    exporter.wait_for_log("and 2 failed scrapes");
+    let log = exporter.log();
+    let lines: Vec<_> =
+        log[1..].iter().map(|line| line.split_once("stats: ").map_or(&**line, |(_, line)| line)).collect();
+    for (line, words) in lines.iter().zip([
+        "status 404; ",
+        "status 500; ",
+        "the bridge answers again, after ",
+        "status 404; ",
+        "the bridge answers again, after ",
+    ]) {
+        assert!(line.starts_with(words), "{words}: {log:#?}");
+    }
+    assert!(lines.len() == 5 && lines[1].contains(" (4 scrapes have failed in "), "{log:#?}");
+    assert!(lines[2].ends_with(" and 12 failed scrapes"), "{log:#?}");
+    exporter.signal(Signal::TERM);
+    exporter.wait_for_log("jitsiexporter: stopped");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
 use support::exposition::check_scrape;
@@ -107,8 +108,33 @@ fn clients_cannot_fill_the_log() {
     ] {
         exporter.send(bytes);
     }
+    // A client that gives up at once fails each of its scrapes.
+    for timeout in ["0.000001", "1e-9", "0.0001"] {
+        for _ in 0..50 {
+            exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", timeout)]);
+        }
+    }
     exporter.metrics();
     assert_eq!(exporter.log().len(), 1, "{:#?}", exporter.log());
+
+    // One that gives up a little later fails them where the bridge is slow, beside another that waits.
+    let bridge = FakeBridge::slow(Duration::from_millis(150), CURRENT);
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for _ in 0..12 {
+        let hasty = exporter.request("GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "0.11")]);
+        assert_eq!(hasty.exposition().reason(), Some("timeout"));
+        assert!(exporter.metrics().is_up());
+    }
+    let log = exporter.log();
+    assert!(log.len() <= 9 && log.last().unwrap().contains("the bridge answers again, after "), "{log:#?}");
+}
+
+#[test]
+fn log_lines_fit_into_a_pipe() {
+    for args in [&[&*format!("--{}", "x".repeat(10_000))][..], &["--web-config-file", &"\u{e9}".repeat(3000)]] {
+        let (_, _, log) = run(args);
+        assert!((4000..=4096).contains(&log.len()) && log.ends_with(" ...\n"), "{} bytes: {log}", log.len());
+    }
 }
 
 #[test]

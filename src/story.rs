@@ -1,0 +1,208 @@
+//! What the log tells of scrapes: a line when they begin to fail, when the cause changes, once an hour while it lasts, and when
+//! the bridge answers again. A good scrape is not logged.
+//!
+//! The running failure is remembered for that, and nothing else. Time is a parameter, so that tests need not wait.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Cause, ScrapeError};
+
+/// How often a failure that goes on is logged.
+const REMINDER: Duration = Duration::from_secs(3600);
+
+/// A cause that was logged before in the same failure is logged again after this time: causes that alternate are one line in it.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The most lines about failures in [`PAUSE`]. A bridge that fails every other time would otherwise be logged at each scrape,
+/// and so would a client whose timeout is too short for the bridge beside one whose timeout is not.
+const MAX_LINES: usize = 4;
+
+/// The story so far.
+#[derive(Debug, Default)]
+pub struct Story(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failure: Option<Failure>,
+    /// When the last lines about failures were logged, in the last [`PAUSE`].
+    lines: Vec<Instant>,
+}
+
+/// Scrapes that have failed, without a good one between them.
+#[derive(Debug)]
+struct Failure {
+    since: Instant,
+    scrapes: u64,
+    /// The causes that were logged, the last one at the end.
+    logged: Vec<Key>,
+    last_line: Instant,
+}
+
+/// What makes two causes the same.
+type Key = (Cause, Option<u16>);
+
+impl Story {
+    /// A scrape has failed: the line to log, if there is something to say.
+    pub fn failed(&self, error: &ScrapeError, now: Instant) -> Option<String> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { failure, lines } = &mut *state;
+        lines.retain(|line| now.saturating_duration_since(*line) < PAUSE);
+        let new = || Failure { since: now, scrapes: 0, logged: Vec::new(), last_line: now };
+        let failure = failure.get_or_insert_with(new);
+        failure.scrapes += 1;
+        let key = (error.cause(), error.code());
+        let is_due = match failure.logged.last() {
+            None => true,
+            Some(last) if *last == key => now.saturating_duration_since(failure.last_line) >= REMINDER,
+            Some(_) => !failure.logged.contains(&key) || lines.is_empty(),
+        };
+        if !is_due || lines.len() >= MAX_LINES {
+            return None;
+        }
+        lines.push(now);
+        failure.last_line = now;
+        failure.logged.retain(|logged| *logged != key);
+        failure.logged.push(key);
+        Some(match failure.scrapes {
+            1 => format!("{error:#}"),
+            scrapes => format!(
+                "{error:#} ({scrapes} scrapes have failed in {})",
+                length(now.saturating_duration_since(failure.since))
+            ),
+        })
+    }
+
+    /// A scrape was good: the line to log, if the failure before it was logged.
+    pub fn succeeded(&self, now: Instant) -> Option<String> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = state.failure.take().filter(|failure| !failure.logged.is_empty())?;
+        let scrapes =
+            if failure.scrapes == 1 { "1 failed scrape" } else { &format!("{} failed scrapes", failure.scrapes) };
+        let length = length(now.saturating_duration_since(failure.since));
+        Some(format!("the bridge answers again, after {length} and {scrapes}"))
+    }
+}
+
+/// A duration in the unit that a person would use.
+fn length(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens at each second of a story, and the lines that it gives. `.` is a good scrape, a letter is a cause.
+    fn tell(scrapes: impl IntoIterator<Item = (u64, char)>) -> Vec<(u64, String)> {
+        let (story, begin) = (Story::default(), Instant::now());
+        let lines = scrapes.into_iter().filter_map(|(second, scrape)| {
+            let now = begin + Duration::from_secs(second);
+            let status = |code| ScrapeError::from(Cause::Status).code_is(code);
+            let line = match scrape {
+                '.' => story.succeeded(now),
+                'r' => story.failed(&Cause::Refused.into(), now),
+                't' => story.failed(&Cause::ResponseTimeout.into(), now),
+                '4' => story.failed(&status(404), now),
+                '5' => story.failed(&status(500), now),
+                _ => story.failed(&status(503), now),
+            };
+            line.map(|line| (second, line.split(';').next().unwrap_or_default().to_owned()))
+        });
+        lines.collect()
+    }
+
+    #[track_caller]
+    fn assert_told(scrapes: impl IntoIterator<Item = (u64, char)>, expected: &[(u64, &str)]) {
+        let told = tell(scrapes);
+        let told: Vec<_> = told.iter().map(|(second, line)| (*second, &**line)).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn tells_the_beginning_each_new_cause_and_the_end() {
+        assert_told([(0, '.'), (15, '.'), (30, '.')], &[]);
+        assert_told(
+            [
+                (0, '.'),
+                (15, 'r'),
+                (30, 'r'),
+                (45, '3'),
+                (60, '3'),
+                (75, '4'),
+                (90, '.'),
+                (105, '.'),
+                (120, 'r'),
+                (130, '.'),
+            ],
+            &[
+                (15, "connection refused"),
+                (45, "status 503"),
+                (75, "status 404"),
+                (90, "the bridge answers again, after 75 s and 5 failed scrapes"),
+                (120, "connection refused"),
+                (130, "the bridge answers again, after 10 s and 1 failed scrape"),
+            ],
+        );
+    }
+
+    #[test]
+    fn reminds_once_an_hour() {
+        let lines: Vec<_> = tell((0..=9000).step_by(15).map(|second| (second, 't')).chain([(9015, '.')]));
+        let seconds: Vec<_> = lines.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [0, 3600, 7200, 9015]);
+        assert!(lines[3].1.ends_with("after 2 h and 601 failed scrapes"), "{lines:?}");
+        let story = Story::default();
+        let (begin, error) = (Instant::now(), Cause::NotJson.into());
+        story.failed(&error, begin);
+        let line = story.failed(&error, begin + REMINDER).unwrap();
+        assert!(
+            line.starts_with("the response is not JSON; ") && line.ends_with("(2 scrapes have failed in 60 min)"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn alternating_causes_are_one_line_a_minute() {
+        let alternating = (0..600).map(|second| (second, ['4', '5', '5'][usize::try_from(second % 3).unwrap()]));
+        let lines = tell(alternating);
+        // The first two are new.
+        assert!((10..=12).contains(&lines.len()), "{lines:#?}");
+        assert!(lines.iter().skip(1).zip(&lines[2..]).all(|(one, next)| next.0 >= one.0 + 60), "{lines:#?}");
+    }
+
+    #[test]
+    fn many_causes_and_short_failures_are_few_lines() {
+        // The bridge fails every other time.
+        let flapping = tell((0..600).map(|second| (second, if second % 2 == 0 { '4' } else { '.' })));
+        assert!((2 * MAX_LINES..=20 * MAX_LINES).contains(&flapping.len()), "{flapping:#?}");
+        // More causes than lines.
+        let mixed =
+            tell((0..600).map(|second| (second, ['4', '5', 'r', 't', '3', '.'][usize::try_from(second % 6).unwrap()])));
+        assert!(mixed.len() <= 20 * MAX_LINES, "{mixed:#?}");
+        // The story ends with what is true.
+        for last in [&flapping, &mixed].map(|lines| lines.last().unwrap()) {
+            assert!(last.1.starts_with("the bridge answers again"), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn failure_held_back_is_logged_once_there_is_room() {
+        let flapping = (0..2 * 4).map(|second| (second, if second % 2 == 0 { '4' } else { '.' }));
+        let lines = tell(flapping.chain((8..100).map(|second| (second, '4'))));
+        assert_eq!(lines[8], (60, "status 404".to_owned()), "{lines:#?}");
+        assert_eq!(lines.len(), 9, "{lines:#?}");
+    }
+
+    #[test]
+    fn lengths_have_a_unit() {
+        for (seconds, text) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 days")] {
+            assert_eq!(length(Duration::from_secs(seconds)), text);
+        }
+    }
+}
