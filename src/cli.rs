@@ -12,10 +12,11 @@ use std::time::Duration;
 use argh::FromArgs;
 use strsim::osa_distance;
 
-use crate::bridge::{BridgeUrl, quoted};
+use crate::bridge::BridgeUrl;
 use crate::metrics::family::Naming;
 use crate::serve::http::MAX_CONNECTIONS;
 use crate::serve::listen::Listen;
+use crate::words::quoted;
 
 /// The version, and the commit it was built from if that is known.
 pub const VERSION: &str = env!("BUILD_VERSION");

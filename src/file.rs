@@ -1,8 +1,10 @@
 //! Files that options name.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::Path;
+
+use crate::words::plain;
 
 /// The largest file that is read, in bytes, because a device has no end. The public root certificates have 220 KB.
 const MAX: u64 = 4 << 20;
@@ -20,14 +22,4 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("is larger than {} MiB", MAX >> 20));
     }
     Ok(content)
-}
-
-/// An error of the operating system in its own words, without those of Rust.
-#[must_use]
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    let words = words.strip_prefix("failed to lookup address information: ").unwrap_or(words);
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }

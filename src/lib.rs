@@ -44,6 +44,7 @@
 //! | [`file`](mod@file) | files that options name |
 //! | [`log`] | one line at a time to standard error |
 //! | [`story`] | which scrapes are worth a line |
+//! | [`words`] | words of others, as a line may show them |
 //! | [`demo`] | the simulated bridge of `--demo` |
 //!
 //! Each third-party package is used by one module, as the brackets above say (tokio by [`serve`] and `main`); `make lint` checks that.
@@ -63,3 +64,5 @@ pub mod scrape;
 pub mod serve;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod story;
+#[cfg_attr(docsrs, doc(hidden))]
+pub mod words;

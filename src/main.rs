@@ -6,16 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jitsiexporter::bridge::{Bridge, BridgeUrl, Roots, quoted};
+use jitsiexporter::bridge::{Bridge, BridgeUrl, Roots};
 use jitsiexporter::cli::{self, Command, Config, VERSION};
 use jitsiexporter::demo::Demo;
 use jitsiexporter::exporter::Exporter;
-use jitsiexporter::file::plain;
 use jitsiexporter::log;
 use jitsiexporter::metrics::format::Format;
 use jitsiexporter::serve::http::Timeouts;
 use jitsiexporter::serve::web_config::WebConfig;
 use jitsiexporter::serve::{http, listen};
+use jitsiexporter::words::{plain, quoted};
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};

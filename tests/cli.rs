@@ -461,6 +461,12 @@ fn files_are_named_by_option_and_path() {
         (code, &*error),
         (Some(2), "jitsiexporter: --ca-file: \"/no/such/\u{fffd}\" cannot be read: no such file or directory\n")
     );
+    let damaged = std::env::temp_dir().join(format!("jitsiexporter-test-pem-{}", std::process::id()));
+    std::fs::write(&damaged, b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n").unwrap();
+    let (code, _, error) = run(&["--ca-file", damaged.to_str().unwrap()]);
+    std::fs::remove_file(&damaged).unwrap();
+    assert_eq!(code, Some(2));
+    assert_eq!(error, format!("jitsiexporter: --ca-file: \"{}\" is not valid PEM\n", damaged.display()));
     // Files are not opened if something else is wrong.
     let (_, _, error) = run(&["--ca-file", "/no/such", "--timeout", "x"]);
     assert!(error.contains("--timeout") && error.lines().count() == 1, "{error}");

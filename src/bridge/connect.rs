@@ -20,7 +20,7 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Ru
 use super::notes::{Note, Notes};
 use super::tls;
 use crate::error::{Cause, ScrapeError};
-use crate::file::plain;
+use crate::words::plain;
 
 /// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -176,7 +176,7 @@ impl Connect {
         let found = look_up(&self.lookups, *details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?;
         let found = found.map_err(|error| {
             let text = plain(&error);
-            let why = text.trim_start_matches("failed to lookup address information: ").to_lowercase();
+            let why = text.to_lowercase();
             Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
         })?;
         // A bridge often has one address of each family.

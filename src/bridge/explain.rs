@@ -3,9 +3,10 @@
 use ureq::Body;
 use ureq::http::{Response, Uri, header};
 
-use super::url::{PATHS, without_credentials};
+use super::url::PATHS;
 use super::{BridgeUrl, is_https};
 use crate::error::{Cause, ScrapeError};
+use crate::words::without_credentials;
 
 /// The port of Jicofo, which has a `/stats` of its own.
 const JICOFO: u16 = 8888;

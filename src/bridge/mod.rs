@@ -12,7 +12,7 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Error};
 
 use crate::error::{Cause, ScrapeError};
-use crate::file::plain;
+use crate::words::plain;
 
 mod connect;
 mod explain;
@@ -22,7 +22,7 @@ mod url;
 
 pub use explain::document as explain;
 pub use tls::Roots;
-pub use url::{BridgeUrl, quoted};
+pub use url::BridgeUrl;
 
 use notes::{Note, Notes};
 

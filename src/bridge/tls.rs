@@ -28,7 +28,7 @@ impl Roots {
         let pem = file::read(path)?;
         let mut roots = Vec::new();
         for item in parse_pem(&pem) {
-            if let PemItem::Certificate(certificate) = item.map_err(|error| format!("is not valid PEM: {error}"))? {
+            if let PemItem::Certificate(certificate) = item.map_err(|_| "is not valid PEM")? {
                 roots.push(certificate);
             }
         }

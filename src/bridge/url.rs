@@ -8,6 +8,8 @@ use percent_encoding::percent_decode_str;
 use ureq::http::Uri;
 use ureq::http::uri::{Authority, PathAndQuery};
 
+use crate::words::{quoted, without_query};
+
 /// Where a bridge has its statistics: the REST API, which many installations do not enable, and its own metrics, which bridges
 /// before 2022 do not have. Without a path in the URL, the second is asked if the first is 404.
 pub(super) const PATHS: [&str; 2] = ["/colibri/stats", "/metrics"];
@@ -136,31 +138,6 @@ impl fmt::Debug for BridgeUrl {
     }
 }
 
-/// What was typed, in quotes, for an error: it may be a URL in the wrong place.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", without_query(without_credentials(text)))
-}
-
-/// What may be quoted of a text that was meant as a URL but is not valid: nothing before the last `@`, because a password with
-/// an unencoded `/` or `@` is just what makes a URL invalid.
-pub(super) fn without_credentials(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) if !scheme.contains('@') => format!("{scheme}://***@{rest}"),
-        (_, Some((_, rest))) => format!("***@{rest}"),
-        _ => text.to_owned(),
-    }
-}
-
-/// A URL up to its query, which may hold a token.
-fn without_query(mut url: String) -> String {
-    if let Some(query) = url.find('?') {
-        url.truncate(query);
-        url.push_str("?***");
-    }
-    url
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +243,6 @@ mod tests {
             assert!(!shown.contains("sec"), "{typed}: {shown}");
             assert!(shown.contains("jvb"), "{typed}: {shown}");
         }
-        assert_eq!(quoted("http://me:sec/secret@jvb:x/"), "\"http://***@jvb:x/\"");
         let url = BridgeUrl::parse("http://jvb/?token=secret").unwrap();
         assert_eq!(url.uris().0.query(), Some("token=secret"));
         let url = BridgeUrl::parse("http://me:secret@jvb/").unwrap();

@@ -29,9 +29,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
-use crate::file::plain;
 use crate::log;
 use crate::serve::web_config::{Access, Stream, WebConfig};
+use crate::words::plain;
 
 pub use hyper::StatusCode;
 
