@@ -538,26 +538,6 @@ fn fixtures_are_exposed_validly_and_completely() {
     }
 }
 
-#[test]
-fn every_statistic_is_exposed_with_its_type() {
-    for (row, source) in sources() {
-        let member = (source.key.to_owned(), example(row.kind).to_owned());
-        let body = report(&[vec![member], of_a_bridge(&[source.key])].concat());
-        for names in [Standard, Legacy] {
-            let scrape = check_scrape(body.as_bytes(), names);
-            let exposed: BTreeSet<_> = scrape.statistics().map(|family| (family.name.clone(), &*family.kind)).collect();
-            let mut expected = allowed(&body, names);
-            // What is in the histogram has no names of its own, and legacy names have the time as a number only.
-            expected.retain(|(name, kind)| match row.kind {
-                Kind::Histogram => *kind != "unknown",
-                Kind::Timestamp => names == Standard || *name != row.legacy.name,
-                _ => true,
-            });
-            assert_eq!(exposed, expected, "{body}");
-        }
-    }
-}
-
 /// A statistic that stands for the rest: key, standard name, legacy name.
 const OTHER: (&str, &str, &str) = ("total_visitors", "jitsi_visitors_created_total", "jitsi_total_visitors");
 
@@ -586,17 +566,6 @@ fn odd_values_do_not_affect_others() {
             let scrape = check_scrape(report(&members).as_bytes(), names);
             assert_eq!((scrape.value("jitsi_z_other"), scrape.value(other)), (Some("5"), Some("6")), "{value}");
         }
-    }
-}
-
-/// The two rules of the calendar that a few random dates do not meet: 2000 has a leap day, 2100 has none.
-#[test]
-fn parses_dates_around_2000_and_2100() {
-    for days in (10_592..11_688).chain(47_450..47_900) {
-        let noon = days * DAY + DAY / 2;
-        let members = [vec![("current_timestamp".to_owned(), date_time(noon))], of_a_bridge(&[])].concat();
-        let seconds = scrape(&report(&members), Standard, OpenMetrics);
-        assert_eq!(seconds.number("jitsi_report_timestamp_seconds"), Some(noon as f64 / 1000.0), "{days}");
     }
 }
 
