@@ -79,16 +79,16 @@ generate: ## update every file that is made from the code: manual page, completi
 	cargo run --example generate
 
 package-tools: ## install the tools for the next targets (on Debian, as root)
-	deploy/check/tools.sh dist image deb files
+	deploy/check/tools.sh dist $(if $(findstring armv7l,$(ARCH)),arm32) image deb files
 
-dist: ## build static binaries for x86_64 and aarch64 into dist/
-	deploy/dist.sh
+dist: ## build static binaries for ARCH="x86_64 aarch64" into dist/; armv7l is 32-bit ARM
+	deploy/dist.sh $(ARCH)
 
 image: ## build the container image from dist/
 	deploy/image.sh
 
-deb: ## build the Debian packages from dist/
-	deploy/deb.sh
+deb: ## build the Debian packages for ARCH from dist/
+	deploy/deb.sh $(ARCH)
 
 sbom: ## write the SBOM of the binaries into dist/; installs cargo-cyclonedx
 	deploy/check/tools.sh sbom
@@ -104,7 +104,10 @@ check-deploy: ## check manual page, completions, unit, Nix, crate, compose and K
 	deploy/check/files.sh && deploy/check/compose.sh && python3 deploy/check/kubernetes.py
 
 crate: ## build the crate as crates.io would
-	cargo publish --dry-run
+	deploy/publish.sh --dry-run
+
+publish: ## publish the crate of a tagged commit
+	deploy/publish.sh
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs nightly Rust and cargo-fuzz
 	fuzz/run

@@ -17,10 +17,13 @@ for arch in ${*:-x86_64 aarch64}; do
         *) echo "deb: unknown architecture \"$arch\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
     esac
     [ -e "dist/THIRD-PARTY-NOTICES" ] || { echo "deb: dist/ is empty; run deploy/dist.sh first" >&2; exit 1; }
+    rm -rf dist/documents
+    deploy/documents.py dist/documents
     # The toolchain of each architecture has stripped the binary already.
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/dist" \
         cargo deb --quiet --no-build --no-strip --target $target --output dist/
 done
+rm -rf dist/documents
 cd dist
 sha256sum jitsiexporter_* > SHA256SUMS
 ls -l ./*.deb

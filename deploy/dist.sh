@@ -6,9 +6,9 @@
 #   DIST=folder deploy/dist.sh x86_64   into another folder
 #
 # Two builds of one commit by one toolchain give the same bytes, wherever the sources, the target directory and Cargo's home are.
-# Needs Rust 1.93 or later by rustup with the musl targets, musl-tools for x86_64, and a cross compiler for each of the others,
+# Needs Python, Rust 1.93 or later by rustup with the musl targets, musl-tools for x86_64, and a cross compiler for each of the others,
 # because one dependency (ring) contains C code. The linker is the one that comes with Rust. deploy/check/tools.sh dist
-# installs all this on Debian, and package_tools.sh arm32 what armv7l needs.
+# installs all this on Debian, and deploy/check/tools.sh arm32 what armv7l needs.
 # Outside a git repository, set JITSIEXPORTER_COMMIT and SOURCE_DATE_EPOCH.
 set -eu
 cd "$(dirname "$0")/.."
@@ -62,12 +62,11 @@ for arch in ${*:-x86_64 aarch64}; do
     folder=${name}_${version}_linux_$arch
     stage=$target_dir/$folder
     rm -rf "$stage"
-    mkdir -p "$stage/docs"
-    cp "$target_dir/$target/release/$name" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE \
-        "$dist/THIRD-PARTY-NOTICES" deploy/man/jitsiexporter.1 \
+    mkdir "$stage"
+    cp "$target_dir/$target/release/$name" LICENSE-MIT LICENSE-APACHE "$dist/THIRD-PARTY-NOTICES" deploy/man/jitsiexporter.1 \
         deploy/systemd/jitsiexporter.service deploy/systemd/jitsiexporter.default deploy/systemd/web.yml "$stage"
     cp -r deploy/completions "$stage"
-    cp docs/*.md "$stage/docs"
+    deploy/documents.py "$stage"
     find "$stage" -exec chmod u=rwX,go=rX {} +
     tar --create --directory "$target_dir" --format gnu --sort name --mtime "@$SOURCE_DATE_EPOCH" \
         --owner 0 --group 0 --numeric-owner "$folder" | gzip --best --no-name > "$dist/$folder.tar.gz"

@@ -619,8 +619,9 @@ fn alerts_have_severity_texts_and_a_runbook_section() {
 #[test]
 fn released_rules_link_to_the_runbook_of_the_release() {
     let script = root().join("deploy/prometheus/released.sh");
-    let printed = Command::new(script).arg("https://example.org/owner/name").output().expect("a shell");
-    let page = format!("https://example.org/owner/name/blob/v{}/{RUNBOOK}", env!("CARGO_PKG_VERSION"));
+    let address = "https://example.org/owner/name";
+    let printed = Command::new(script).env("JITSIEXPORTER_ADDRESS", address).output().expect("a shell");
+    let page = format!("{address}/blob/v{}/{RUNBOOK}", env!("CARGO_PKG_VERSION"));
     // The command at the head of the file names the path that it replaces.
     let (head, groups) =
         read(RULES).split_once("groups:").map(|(head, rest)| (head.to_owned(), rest.to_owned())).unwrap();

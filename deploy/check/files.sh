@@ -20,10 +20,20 @@ fish --no-config -c 'source deploy/completions/jitsiexporter.fish; complete -C "
 # An exposure of at most 1.5 of 10.
 systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
 
+# Without an address no link is dead in what is released, and with one none is lost.
+workdir
+for address in "" https://git.example.org/owner/name; do
+    export JITSIEXPORTER_ADDRESS="$address"
+    deploy/documents.py "$work/documents$address" 2>/dev/null
+    JITSIEXPORTER_TEST_DOCUMENTS="$work/documents$address" quiet cargo test --quiet --test documents
+done
+grep -q "]($address/releases" "$work/documents$address/README.md" || fail "the releases have no address"
+grep -q "runbook_url: $address" "$work/documents$address/deploy/prometheus/rules.yml" || fail "the runbook has no address"
+deploy/publish.sh --list | grep -q 'README.md' || fail "the crate cannot be packed"
+
 for script in deploy/*.sh deploy/check/*.sh tests/tools/*.sh; do sh -n "$script"; done
 
 # Nix parses both files. The package is evaluated with stand-ins for its arguments from nixpkgs.
-workdir
 export NIX_STATE_DIR="$work/state" NIX_STORE_DIR="$work/store" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work"
 nix-instantiate --parse deploy/nixos/module.nix >/dev/null
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
