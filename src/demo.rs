@@ -1,8 +1,8 @@
 //! A simulated bridge for `--demo`: a table of statistics that follow the load of a day.
 //!
 //! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on the
-//! time, so two requests at one moment get the same, and counters only grow. The bridge has every statistic of a current one, and
-//! in `/colibri/stats` also the distributions that bridges sent there until 2024, so that every panel of the dashboards has data.
+//! time, so two requests at one moment get the same, and counters only grow. The bridge has every statistic of a current one, also
+//! those of first use, and in `/colibri/stats` the distributions that bridges sent there until 2024, because dashboards show them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
