@@ -22,6 +22,7 @@ import csv
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import re
@@ -229,10 +230,10 @@ def opentelemetry(lines):
                 yield name, labels, number(point)
                 continue
             count = 0
-            for bound, more in zip([*point["explicitBounds"], "+Inf"], point["bucketCounts"], strict=True):
+            for bound, more in zip([*point.get("explicitBounds", []), "+Inf"], point["bucketCounts"], strict=True):
                 count += int(more)
                 yield f"{name}_bucket", labels | {"le": bound}, count
-            yield f"{name}_count", labels, float(point["count"])
+            yield f"{name}_count", labels, float(point.get("count", 0))
             yield f"{name}_sum", labels, float(point.get("sum", 0))
 
 
@@ -433,8 +434,8 @@ def module(folder, name):
     return re.search(rf"\b{re.escape(name)} v(\S+)", (HERE / folder / "go.mod").read_text())[1]
 
 
-# The last field is what becomes of each value.
-Reader = collections.namedtuple("Reader", "name version read keeps", defaults=[lambda value: value])
+# The last field is whether a value that arrived is the value that was sent.
+Reader = collections.namedtuple("Reader", "name version read same", defaults=[lambda arrived, sent: arrived == sent])
 
 
 def readers(everything):
@@ -449,7 +450,7 @@ def readers(everything):
     yield Reader("exporter_exporter, `verify: false`", debian("prometheus-exporter-exporter"), exporter_exporter(False))
     yield Reader("prom2json", module("prom2json", "github.com/prometheus/prom2json"), program(go("prom2json")))
     version, built = module("netdata", "github.com/netdata/go.d.plugin"), go("netdata")
-    thousandths = lambda value: int(value * 1000) / 1000
+    thousandths = lambda arrived, sent: arrived == int(sent * 1000) / 1000
     yield Reader("netdata, collector `prometheus`", version, program(built, adapt=netdata), thousandths)
     yield Reader("netdata, `fallback_type` as below", version, program(built, "*_bucket", adapt=netdata), thousandths)
     yield Reader("Datadog OpenMetrics V2", base, datadog())
@@ -459,7 +460,9 @@ def readers(everything):
     if not everything:
         return
     version = module("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics")
-    yield Reader("VictoriaMetrics", version, victoriametrics(go("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics")))
+    # It stores decimal numbers, and of fractions twelve digits or more.
+    digits = lambda arrived, sent: math.isclose(arrived, sent, rel_tol=1e-12)
+    yield Reader("VictoriaMetrics", version, victoriametrics(go("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics")), digits)
     version, built = module("telegraf", "github.com/influxdata/telegraf"), go("telegraf")
     yield Reader("Telegraf, `metric_version = 1`", version, program(built, "1", adapt=telegraf_1))
     yield Reader("Telegraf, `metric_version = 2`", version, program(built, "2", adapt=telegraf_2))
@@ -485,7 +488,7 @@ def rules():
 class Expected:
     """What a reader has to make of a page: the samples by series, or the words of its refusal."""
 
-    def __init__(self, page, rules, used, keeps):
+    def __init__(self, page, rules, used):
         self.samples, self.refusal, self.words = {}, None, None
         # How many samples became what, and why.
         self.changed, self.unchanged = collections.Counter(), 0
@@ -511,10 +514,10 @@ class Expected:
                 else:
                     raise Failure(f"not a rule: {rule}")
             if becomes:
-                self.samples[becomes] = keeps(sample.value)
+                self.samples[becomes] = sample.value
             self.unchanged += becomes == name
 
-    def problems(self, outcome):
+    def problems(self, outcome, same):
         """What differs between the outcome and what has to be, as sentences."""
         if isinstance(outcome, Refused) or self.refusal:
             said = str(outcome) if isinstance(outcome, Refused) else f"{len(outcome)} samples"
@@ -528,7 +531,7 @@ class Expected:
                 yield f"arrives twice: {name}"
             found[name] = float(value)
         for name in sorted(self.samples.keys() | found.keys()):
-            if found.get(name) != self.samples.get(name):
+            if name not in found or name not in self.samples or not same(found[name], self.samples[name]):
                 yield f"{name} is {found.get(name, 'lost')}, should be {self.samples.get(name, 'nowhere')}"
 
     def summary(self, page):
@@ -546,8 +549,8 @@ def check_readers(pages, gets, everything):
         mine = [rule for rule in table if re.fullmatch(rule.readers, reader.name)]
         used = set()
         for page, outcome in zip(pages, reader.read(pages), strict=True):
-            expected = Expected(page, [rule for rule in mine if re.fullmatch(rule.format, page.form)], used, reader.keeps)
-            found = list(expected.problems(outcome))
+            expected = Expected(page, [rule for rule in mine if re.fullmatch(rule.format, page.form)], used)
+            found = list(expected.problems(outcome, reader.same))
             more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
             problems += [f"{reader.name}: {page}: {problem}" for problem in found[:20] + more]
             if (page.report, page.naming) == ("native", "standard"):
