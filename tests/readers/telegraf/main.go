@@ -1,33 +1,50 @@
-// Prints the fields that Telegraf's input "prometheus" gathers from the URL. The second argument is its metric_version.
+// Prints what Telegraf's parsers make of the URL. The second argument is metric_version. The request and the choice of the parser are
+// those of the input "prometheus", which itself needs the client of Kubernetes.
 package main
 
 import (
 	"encoding/json"
+	"io"
 	"log"
+	"net/http"
 	"os"
 	"strconv"
 
-	"github.com/influxdata/telegraf/plugins/inputs"
-	_ "github.com/influxdata/telegraf/plugins/inputs/prometheus"
-	"github.com/influxdata/telegraf/testutil"
-	"github.com/influxdata/toml"
+	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/plugins/parsers/openmetrics"
+	"github.com/influxdata/telegraf/plugins/parsers/prometheus"
 )
 
+const accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,text/plain;version=0.0.4;q=0.3"
+
 func main() {
-	input := inputs.Inputs["prometheus"]()
-	config := "urls = [" + strconv.Quote(os.Args[1]) + "]\nmetric_version = " + os.Args[2] + "\n"
-	if err := toml.Unmarshal([]byte(config), input); err != nil {
-		log.Fatal(err)
+	version, err := strconv.Atoi(os.Args[2])
+	check(err)
+	request, err := http.NewRequest("GET", os.Args[1], nil)
+	check(err)
+	request.Header.Set("Accept", accept)
+	response, err := http.DefaultClient.Do(request)
+	check(err)
+	body, err := io.ReadAll(response.Body)
+	check(err)
+	var parser interface {
+		Parse([]byte) ([]telegraf.Metric, error)
 	}
-	if err := input.(interface{ Init() error }).Init(); err != nil {
-		log.Fatal(err)
+	if openmetrics.AcceptsContent(response.Header) {
+		parser = &openmetrics.Parser{Header: response.Header, MetricVersion: version}
+	} else {
+		parser = &prometheus.Parser{Header: response.Header, MetricVersion: version}
 	}
-	var gathered testutil.Accumulator
-	if err := gathered.GatherError(input.Gather); err != nil {
-		log.Fatal(err)
-	}
+	metrics, err := parser.Parse(body)
+	check(err)
 	output := json.NewEncoder(os.Stdout)
-	for _, metric := range gathered.Metrics {
-		output.Encode([]any{metric.Measurement, metric.Tags, metric.Fields})
+	for _, metric := range metrics {
+		check(output.Encode([]any{metric.Name(), metric.Tags(), metric.Fields()}))
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
 	}
 }
