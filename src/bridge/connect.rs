@@ -159,6 +159,7 @@ impl Connect {
     }
 
     /// The addresses of the host of the URL.
+    #[cold]
     fn resolve(&self, details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
         let host = details.uri.scheme().zip(details.uri.authority());
         let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));

@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 /// Why a response has a status other than 200.
+#[cold]
 pub(super) fn status(url: &BridgeUrl, asked: &Uri, response: &Response<Body>) -> ScrapeError {
     let code = response.status().as_u16();
     let both = url.uris().1 == Some(asked);
@@ -54,6 +55,7 @@ fn shown(target: &str) -> String {
 }
 
 /// The error of a JSON document from this URL, with what the URL says about it. The reason stays the same.
+#[cold]
 #[must_use]
 pub fn document(from: &Uri, error: ScrapeError) -> ScrapeError {
     let path = from.path().trim_end_matches('/');

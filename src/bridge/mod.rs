@@ -141,6 +141,7 @@ impl Bridge {
     }
 
     /// Sends a request and reads the head of the response.
+    #[inline(never)]
     fn ask(&self, uri: &Uri, deadline: Instant) -> Result<Response<Body>, ScrapeError> {
         let _ = connect::connected();
         let response = match self.get(uri, deadline, MAX_IDLE_AGE) {
@@ -153,6 +154,7 @@ impl Bridge {
         response.map_err(|error| self.failed(error))
     }
 
+    #[inline(never)]
     fn get(&self, uri: &Uri, deadline: Instant, max_idle_age: Duration) -> Result<Response<Body>, Error> {
         let mut request = self.agent.get(uri);
         if let Some(authorization) = self.url.authorization() {
@@ -162,6 +164,7 @@ impl Bridge {
     }
 
     /// Reads the body of a response.
+    #[inline(never)]
     fn read<'a>(&self, from: &'a Uri, response: Response<Body>) -> Result<Answer<'a>, ScrapeError> {
         if response.status() != StatusCode::OK {
             return Err(explain::status(&self.url, from, &response));
@@ -178,6 +181,7 @@ impl Bridge {
     }
 
     /// Why there is no response.
+    #[cold]
     fn failed(&self, error: Error) -> ScrapeError {
         let by_scheme = |https, http| if is_https(self.url.uris().0) { https } else { http };
         match error {

@@ -50,6 +50,7 @@ pub(super) fn config(roots: Option<Roots>) -> TlsConfig {
 }
 
 /// What is wrong with TLS, if it is TLS that is wrong.
+#[cold]
 pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage as Invalid};
     Some(match error.get_ref()?.downcast_ref()? {

@@ -48,6 +48,7 @@ impl BridgeUrl {
         })
     }
 
+    #[cold]
     fn read(text: &str) -> Result<Self, String> {
         let uri: Uri = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
         let mut parts = uri.into_parts();
