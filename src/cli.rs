@@ -14,7 +14,7 @@ use strsim::osa_distance;
 
 use crate::bridge::BridgeUrl;
 use crate::metrics::family::Naming;
-use crate::serve::http::MAX_CONNECTIONS;
+use crate::serve::MAX_CONNECTIONS;
 use crate::serve::listen::Listen;
 use crate::words::quoted;
 

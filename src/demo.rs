@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::metrics::catalogue::{ROWS, Row, Source};
 use crate::metrics::report::date_time;
-use crate::serve::http::{self, Handler, Request, Response, StatusCode};
+use crate::serve::http::Handler;
+use crate::serve::request::{Request, Response, StatusCode};
 
 /// The simulated bridge.
 #[derive(Debug)]
@@ -17,10 +18,10 @@ pub struct Demo;
 impl Handler for Demo {
     fn respond(&self, request: &Request) -> Response {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match request.uri().path() {
-            "/colibri/stats" => http::ok("application/json", stats(now)),
-            "/metrics" => http::ok("application/json", native(now)),
-            _ => http::text(
+        match request.path() {
+            "/colibri/stats" => Response::ok("application/json", stats(now)),
+            "/metrics" => Response::ok("application/json", native(now)),
+            _ => Response::text(
                 StatusCode::NOT_FOUND,
                 "the simulated bridge of jitsiexporter --demo has /colibri/stats and /metrics",
             ),

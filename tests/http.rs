@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jitsiexporter::serve::http::{self, Handler, MAX_CONNECTIONS, MAX_REQUEST_HEAD, Request, Response, Timeouts};
-use rustix::process::{Pid, Signal, kill_process};
+use jitsiexporter::serve::MAX_CONNECTIONS;
+use jitsiexporter::serve::http::{self, Handler, MAX_REQUEST_HEAD, Timeouts};
+use jitsiexporter::serve::request::{Request, Response};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use support::Then::KeepAlive;
 use support::crowd::threads;
 use support::{Answer, CURRENT, Exporter, FakeBridge, command, eventually, ok};
@@ -48,9 +50,17 @@ fn routes() {
         assert!(head.header("content-length").is_some(), "{path}: {}", head.head);
     }
     assert_eq!(exporter.get("/health").body, "ok");
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
+    for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH", "BREW"] {
         let answer = exporter.request(method, "/metrics", &[("Content-Length", "0")]);
-        assert_eq!((answer.status, answer.header("allow")), (405, Some("get, head")), "{method}");
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("get, head, options")), "{method}");
+    }
+    // HAProxy checks its servers with `OPTIONS / HTTP/1.0`, unless it is told otherwise.
+    for request in ["OPTIONS / HTTP/1.0", "OPTIONS * HTTP/1.1\r\nHost: x", "OPTIONS /metrics HTTP/1.1\r\nHost: x"] {
+        let answer = Answer::parse(&exporter.send(format!("{request}\r\nConnection: close\r\n\r\n")));
+        assert_eq!((answer.status, answer.header("allow")), (204, Some("get, head, options")), "{request}");
+        let framing =
+            [answer.header("content-length"), answer.header("content-type"), answer.header("transfer-encoding")];
+        assert_eq!((framing, &*answer.body), ([None; 3], ""), "{request}");
     }
 }
 
@@ -76,6 +86,7 @@ fn format_and_content_type_follow_accept() {
     ] {
         let answer = exporter.request("GET", "/metrics", headers);
         assert_eq!(answer.header("content-type"), Some(content_type), "{headers:?}");
+        assert_eq!(answer.header("vary"), Some("accept"), "{headers:?}");
         assert_eq!(answer.body.ends_with("\n# EOF\n"), content_type == OPEN_METRICS, "{headers:?}");
     }
     let without = exporter.send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -316,6 +327,10 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
         ("GET /health HTTP/1.1", 400),
         ("GET /health HTTP/1.1\r\nHost: x\r\nHost: x", 400),
         ("GET /health HTTP/1.1\r\nHost: x y", 400),
+        ("GET /health HTTP/1.1\r\nHost: a@b", 400),
+        ("GET /health HTTP/1.1\r\nHost: x:abc", 400),
+        ("GET /health HTTP/1.1\r\nHost: x:99999", 400),
+        ("OPTIONS * HTTP/1.1", 400),
         ("GET /health HTTP/1.1\r\nHost: [::1]:9700\r\nConnection: close", 200),
         ("GET /health HTTP/1.1\r\nHost:\r\nConnection: close", 200),
         ("GET /health HTTP/1.0", 200),
@@ -385,6 +400,47 @@ fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
         let log = exporter.log();
         assert_eq!((log.len(), log[1].contains("cannot accept a connection")), (2, true), "{limit}: {log:?}");
     }
+}
+
+#[test]
+fn limit_on_connections_grows_back_after_a_shortage() {
+    let (bridge, gate) = gated();
+    let exporter = limited("ulimit -n 60", None, &bridge.url());
+    let idle: Vec<_> = (0..20).map(|_| exporter.open("")).collect();
+    exporter.wait_for_log("cannot accept a connection");
+    // The shortage passes.
+    let process = Pid::from_raw(exporter.pid().try_into().unwrap());
+    let limit = Rlimit { current: Some(1024), maximum: Some(1024) };
+    if prlimit(process, Resource::Nofile, limit).is_err() {
+        // Only root can raise it.
+        return;
+    }
+    drop(idle);
+    let scrapes: Vec<_> =
+        (0..20).map(|_| exporter.open("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).collect();
+    bridge.wait_for_requests(scrapes.len());
+    assert_eq!(exporter.get("/health").status, 200);
+    gate.store(true, Ordering::SeqCst);
+    for scrape in scrapes {
+        scraped(scrape);
+    }
+}
+
+#[test]
+fn serves_one_client_at_a_time_with_the_fewest_descriptors() {
+    let bridge = FakeBridge::slow(Duration::from_millis(100), CURRENT);
+    let exporter = limited("ulimit -n 16", None, &bridge.url());
+    assert_eq!(exporter.get("/health").status, 200);
+    let crowd: Vec<_> = (0..20).map(|_| exporter.open(SCRAPE)).collect();
+    exporter.wait_for_log("cannot accept a connection");
+    drop(crowd);
+    for _ in 0..3 {
+        assert_eq!(exporter.get("/health").status, 200, "{:?}", exporter.log());
+        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+    }
+    // Beside a connection that stays open.
+    let _idle = exporter.open("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(exporter.get("/health").status, 200, "{:?}", exporter.log());
 }
 
 #[test]
@@ -459,8 +515,8 @@ struct Plain {
 impl Handler for Plain {
     fn respond(&self, request: &Request) -> Response {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        assert!(request.uri().path() != "/panic", "a panic was asked for");
-        http::ok("text/plain", self.body.clone())
+        assert!(request.path() != "/panic", "a panic was asked for");
+        Response::ok("text/plain", self.body.clone())
     }
 }
 

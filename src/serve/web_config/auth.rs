@@ -1,17 +1,15 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
 //! A bcrypt hash takes tens of milliseconds on purpose, so it is computed once for a password that is right. From then on the
-//! user is recognised by a keyed hash of that password, which takes a microsecond. Every other password waits in a queue for
-//! one thread: wrong passwords use at most one core, however many clients send them, and do not delay clients that are
-//! recognised.
+//! user is recognised by a keyed hash of that password, which takes a microsecond. All other passwords are checked one at a time,
+//! in the order in which they came: wrong passwords use at most one core, however many clients send them, and do not delay
+//! clients that are recognised.
 //!
-//! The queue is short, so that a new client with the right password gets its turn within a scrape timeout, and it is shared
-//! fairly between addresses: an address that floods it loses places to the others.
+//! Few passwords may wait, so that the last one gets its turn within a scrape timeout, and their connections leave room for
+//! other clients.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,8 +17,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bcrypt::HashParts;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::oneshot;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::serve::lock;
 
 /// How many passwords wait to be checked. At a cost of 10, some 50 ms each, the last one waits for a second.
 const MAX_WAITING: usize = 16;
@@ -30,9 +30,6 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The costs that bcrypt allows.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
-
-/// Stack of the thread that computes hashes. bcrypt keeps 4 KiB of state on it.
-const STACK: usize = 128 * 1024;
 
 /// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +90,14 @@ impl User {
     }
 }
 
-/// A panic while one of these locks is held cannot leave a half-written value.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Checks passwords.
 pub struct Gate {
     /// Made at the start and known to this process only.
-    key: Arc<hmac::Key>,
-    queue: Arc<Mutex<Queue>>,
+    key: hmac::Key,
+    /// Passwords that wait, and the one that is checked.
+    places: Semaphore,
+    /// Held while a hash is computed. Those that wait for it get it in the order in which they came.
+    turn: Semaphore,
 }
 
 impl Gate {
@@ -112,11 +107,12 @@ impl Gate {
     pub fn new() -> Result<Self, String> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         let key = key.map_err(|_| "the system has no random numbers")?;
-        Ok(Self { key: Arc::new(key), queue: Arc::default() })
+        Ok(Self { key, places: Semaphore::new(MAX_WAITING), turn: Semaphore::new(1) })
     }
 
-    /// Decides on the value of an `Authorization` header. Returns at once unless a hash has to be computed.
-    pub async fn check(&self, users: &Users, authorization: Option<&[u8]>, client: IpAddr) -> Access {
+    /// Decides on the value of an `Authorization` header. If a hash has to be computed, that is done here, on the thread of the
+    /// connection.
+    pub async fn check(&self, users: &Users, authorization: Option<&[u8]>) -> Access {
         if users.is_empty() {
             return Access::Granted;
         }
@@ -130,100 +126,21 @@ impl Gate {
         // An unknown user takes as long as a known one: its password is checked against the hash of another, always of the
         // same one, and the result does not count.
         let Some(user) = known.or_else(|| self.decoy(users, &name)) else { return Access::Denied };
-        let (answer, answered) = oneshot::channel();
-        let job = Job { user: Arc::clone(user), counts: known.is_some(), password, source: source(client), answer };
-        if !self.enqueue(job) {
-            return Access::Busy;
+        let Ok(_place) = self.places.try_acquire() else { return Access::Busy };
+        let Ok(Ok(_turn)) = timeout(MAX_WAIT, self.turn.acquire()).await else { return Access::Busy };
+        let is_right = known.is_some() && user.recognises(&password, &self.key)
+            || bcrypt::verify(&password, &user.hash).unwrap_or(false) && known.is_some();
+        if !is_right {
+            return Access::Denied;
         }
-        match timeout(MAX_WAIT, answered).await {
-            Ok(Ok(true)) => Access::Granted,
-            Ok(Ok(false)) => Access::Denied,
-            // Displaced by a client with fewer places in the queue, or too late.
-            Ok(Err(_)) | Err(_) => Access::Busy,
-        }
+        *user.right() = Some(hmac::sign(&self.key, &password));
+        Access::Granted
     }
 
     fn decoy<'a>(&self, users: &'a Users, name: &[u8]) -> Option<&'a Arc<User>> {
         let tag = hmac::sign(&self.key, name);
         let number = tag.as_ref().iter().take(4).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
         users.0.values().nth(number % users.0.len())
-    }
-
-    /// Queues a job, and starts the thread unless it runs. False if there is no room.
-    fn enqueue(&self, job: Job) -> bool {
-        let mut queue = lock(&self.queue);
-        if !queue.push(job) {
-            return false;
-        }
-        if !queue.running {
-            let (waiting, key) = (Arc::clone(&self.queue), Arc::clone(&self.key));
-            let thread = thread::Builder::new().name("passwords".to_owned()).stack_size(STACK);
-            queue.running = thread.spawn(move || work(&waiting, &key)).is_ok();
-            if !queue.running {
-                queue.jobs.clear();
-            }
-        }
-        true
-    }
-}
-
-/// A password to be checked.
-struct Job {
-    user: Arc<User>,
-    /// False for an unknown user, whose password is wrong whatever the hash says.
-    counts: bool,
-    password: Vec<u8>,
-    source: IpAddr,
-    answer: oneshot::Sender<bool>,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    running: bool,
-}
-
-impl Queue {
-    /// Adds a job. If the queue is full, it takes the place of the last one of the address that has most places, unless the
-    /// client's own address would then have more than that.
-    fn push(&mut self, job: Job) -> bool {
-        if self.jobs.len() >= MAX_WAITING {
-            let mut places = HashMap::<IpAddr, usize>::new();
-            self.jobs.iter().for_each(|job| *places.entry(job.source).or_default() += 1);
-            let own = places.get(&job.source).copied().unwrap_or(0);
-            let largest = places.into_iter().max_by_key(|(_, places)| *places);
-            let Some((largest, _)) = largest.filter(|(_, places)| *places > own + 1) else { return false };
-            let Some(last) = self.jobs.iter().rposition(|job| job.source == largest) else { return false };
-            self.jobs.remove(last);
-        }
-        self.jobs.push_back(job);
-        true
-    }
-}
-
-/// Computes one hash after the other until the queue is empty.
-fn work(queue: &Mutex<Queue>, key: &hmac::Key) {
-    loop {
-        let job = {
-            let mut queue = lock(queue);
-            let Some(job) = queue.jobs.pop_front() else {
-                queue.running = false;
-                return;
-            };
-            job
-        };
-        // Its client has given up.
-        if job.answer.is_closed() {
-            continue;
-        }
-        // It may have been recognised while it waited, by an earlier request of the same client.
-        let recognised = job.counts && job.user.recognises(&job.password, key);
-        let right = recognised || (bcrypt::verify(&job.password, &job.user.hash).unwrap_or(false) && job.counts);
-        if right {
-            *job.user.right() = Some(hmac::sign(key, &job.password));
-        }
-        // The error is that the client has given up.
-        let _ = job.answer.send(right);
     }
 }
 
@@ -240,64 +157,9 @@ fn credentials(authorization: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((name, password))
 }
 
-/// Whose places in the queue a client takes: those of its address, or of its network in IPv6, where one host has many.
-fn source(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn job(source: &str) -> (Job, oneshot::Receiver<bool>) {
-        let user = Arc::new(User { hash: String::new(), right: Mutex::new(None) });
-        let (answer, answered) = oneshot::channel();
-        let source = super::source(source.parse().unwrap());
-        (Job { user, counts: true, password: Vec::new(), source, answer }, answered)
-    }
-
-    #[test]
-    fn queue_is_bounded_and_shared_between_addresses() {
-        let mut queue = Queue::default();
-        let mut flood: Vec<_> = (0..MAX_WAITING)
-            .map(|_| {
-                let (job, answered) = job("192.0.2.1");
-                assert!(queue.push(job));
-                answered
-            })
-            .collect();
-        let (one_too_many, _answered) = job("192.0.2.1");
-        assert!(!queue.push(one_too_many), "an address does not displace itself");
-
-        let (other, mut answered) = job("192.0.2.2");
-        assert!(queue.push(other));
-        assert_eq!(queue.jobs.len(), MAX_WAITING);
-        assert!(matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "it waits");
-        let displaced = flood.pop().unwrap().try_recv();
-        assert!(matches!(displaced, Err(oneshot::error::TryRecvError::Closed)), "the last one of the flood");
-
-        // Two that flood share the places.
-        let places = |queue: &Queue, source: &str| {
-            queue.jobs.iter().filter(|job| job.source == source.parse::<IpAddr>().unwrap()).count()
-        };
-        while queue.push(job("192.0.2.2").0) {}
-        assert_eq!((places(&queue, "192.0.2.1"), places(&queue, "192.0.2.2")), (MAX_WAITING / 2, MAX_WAITING / 2));
-        // A third takes only as many as leave the others no fewer than it has itself.
-        while queue.push(job("192.0.2.3").0) {}
-        assert_eq!(places(&queue, "192.0.2.3"), MAX_WAITING / 3);
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_share_places() {
-        let source = |address: &str| source(address.parse().unwrap());
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:1"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
-        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-    }
 
     #[test]
     fn reads_basic_credentials() {

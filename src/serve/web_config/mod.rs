@@ -25,10 +25,11 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 pub use self::auth::Access;
-use self::auth::{Gate, Users, lock};
+use self::auth::{Gate, Users};
 use self::settings::Settings;
 use self::tls::Pem;
 use crate::log;
+use crate::serve::lock;
 
 /// Longer than the clock tick of file systems. A file that changed so recently may change again with the same timestamp.
 const TICK: Duration = Duration::from_millis(50);
@@ -277,9 +278,9 @@ impl WebConfig {
     }
 
     /// Decides whether a request may pass. `authorization` is the value of its header.
-    pub async fn check(&self, authorization: Option<&[u8]>, client: IpAddr) -> Access {
+    pub async fn check(&self, authorization: Option<&[u8]>) -> Access {
         let current = self.current();
-        self.gate.check(&current.users, authorization, client).await
+        self.gate.check(&current.users, authorization).await
     }
 
     /// Completes the TLS handshake of a connection, if TLS is on. Takes as long as the client takes: the caller has to set a

@@ -1,0 +1,184 @@
+//! A request as a handler sees it, and the response to it.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use hyper::Version;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+
+pub use hyper::{Method, StatusCode};
+
+/// The header in which Prometheus says for how many seconds it waits.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// A request. Its body is never read.
+#[derive(Debug)]
+pub struct Request {
+    head: Parts,
+    announces_body: bool,
+}
+
+impl From<hyper::Request<Incoming>> for Request {
+    fn from(request: hyper::Request<Incoming>) -> Self {
+        let announces_body = !request.body().is_end_stream();
+        Self { head: request.into_parts().0, announces_body }
+    }
+}
+
+impl Request {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The path, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// The value of `Accept`. Empty if the header is absent.
+    #[must_use]
+    pub fn accept(&self) -> String {
+        self.header(ACCEPT)
+    }
+
+    /// How long the scraper waits for the response, if it says so.
+    #[must_use]
+    pub fn scrape_timeout(&self) -> Option<Duration> {
+        seconds(&self.header(HeaderName::from_static(SCRAPE_TIMEOUT)))
+    }
+
+    /// The value of `Authorization`, which need not be text.
+    pub(super) fn authorization(&self) -> Option<&[u8]> {
+        self.head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
+    }
+
+    /// Whether a body follows, or is said to follow.
+    pub(super) fn announces_body(&self) -> bool {
+        self.announces_body
+    }
+
+    /// RFC 9112, section 3.2: exactly one valid `Host`; HTTP/1.0 may do without.
+    pub(super) fn has_valid_host(&self) -> bool {
+        let mut hosts = self.head.headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) => is_host(host.as_bytes()),
+            (None, None) => self.head.version == Version::HTTP_10,
+            _ => false,
+        }
+    }
+
+    /// Several lines of one name are joined by commas; non-ASCII lines are skipped.
+    fn header(&self, name: HeaderName) -> String {
+        let lines = self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        lines.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A positive number of seconds. Public for the fuzzer.
+#[must_use]
+pub fn seconds(header: &str) -> Option<Duration> {
+    let seconds = header.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
+}
+
+/// Whether this is a host with or without a port (RFC 9110, section 7.2). It may be empty; a user in front of it is not allowed.
+fn is_host(text: &[u8]) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let Ok(authority) = Authority::try_from(text) else { return false };
+    let host = authority.host();
+    let is_address = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => !host.is_empty(),
+    };
+    // `Authority` accepts any text as a port.
+    let is_port =
+        |port: &str| port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let port = authority.as_str().strip_prefix(host).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+    is_address && port.is_some_and(is_port)
+}
+
+/// A response with its whole body.
+#[derive(Debug)]
+pub struct Response(pub(super) hyper::Response<String>);
+
+impl Response {
+    /// A response of status 200.
+    #[must_use]
+    pub fn ok(content_type: &'static str, body: String) -> Self {
+        Self(hyper::Response::new(body)).with(CONTENT_TYPE.as_str(), content_type)
+    }
+
+    /// A response that is a line of plain text.
+    #[must_use]
+    pub fn text(status: StatusCode, line: &str) -> Self {
+        let mut response = Self::ok("text/plain; charset=utf-8", format!("{line}\n"));
+        *response.0.status_mut() = status;
+        response
+    }
+
+    /// A response of status 204.
+    #[must_use]
+    pub fn no_content() -> Self {
+        let mut response = Self(hyper::Response::new(String::new()));
+        *response.0.status_mut() = StatusCode::NO_CONTENT;
+        response
+    }
+
+    /// Adds a header, or replaces it.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not a header's in lower case, or the value is not one of a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.0.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_seconds() {
+        for (header, expected) in [
+            ("10", Some(10.0)),
+            ("1.000000", Some(1.0)),
+            (" 0.4 ", Some(0.4)),
+            ("", None),
+            ("0", None),
+            ("-1", None),
+            ("NaN", None),
+            ("inf", None),
+            ("1e300", None),
+            ("1e-300", None),
+            ("ten", None),
+            ("1,2", None),
+        ] {
+            assert_eq!(seconds(header), expected.map(Duration::from_secs_f64), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn recognises_hosts() {
+        for host in ["", "x", "x:1", "x:", "x:65535", "a.example.:80", "10.0.0.1", "[::1]", "[::1]:9700", "a_b-c", "A"]
+        {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a@b", "a:b@c", "@b", "x:abc", "x:99999", "x:+1", "x:1:2", ":80", "::1", "[::1", "[x]", "[::1]x",
+            "[::1]:x", "x y", "x/y", "http://x", "x?", "x#y", "\u{e9}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+}
