@@ -13,9 +13,10 @@
 //!    │
 //!  serve/                         an exporter's HTTP side; knows nothing of Jitsi
 //!    │  ├── listen                  an address -> its sockets
-//!    │  ├── http                    connections, limits, graceful stop (hyper); a thread for each connection
-//!    │  └── web_config/             TLS, client certificates, passwords (tokio-rustls, bcrypt, yaml-rust2, ...)
-//!    │  Request, Response
+//!    │  ├── http                    serving, and the graceful stop (hyper)
+//!    │  │    ├── connections          limit, eviction, a thread for each connection (tokio)
+//!    │  │    └── web_config/          TLS, client certificates, passwords (tokio-rustls, bcrypt, yaml-rust2, ...)
+//!    │  └── request                 Request -> Response, what a handler sees
 //!  exporter                       routes, permits, the budget of a scrape
 //!    │  budget, names, format
 //!  scrape                         one scrape, top to bottom:

@@ -7,8 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::log;
+use crate::serve::lock;
 use crate::words::plain;
 
 /// How many connections are open at once. With five descriptors for each, and one for each fetch, the process stays below
@@ -40,38 +40,32 @@ const GROWTH: usize = 8;
 /// shortage after the other get two lines of the log each minute at most.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Pause before the next attempt when a connection cannot be accepted: time for other connections to end, and for the request of
-/// a new one to arrive, before it counts as idle.
+/// Pause before the next attempt when a connection cannot be accepted: time for other connections to end.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a connection is idle before it may be closed to make room. The request of a client that has just connected is on its
+/// way, and may have arrived.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// Stack of a connection's thread. Only the pages in use take memory; a TLS handshake in an unoptimised build takes most.
 const CONNECTION_STACK: usize = 1024 * 1024;
 
-const BUSY: u64 = 0;
-
-/// Counts responses and new connections, to tell which connection has been idle for the longest.
-static CLOCK: AtomicU64 = AtomicU64::new(BUSY + 1);
-
-fn now() -> u64 {
-    CLOCK.fetch_add(1, Relaxed)
-}
-
 /// What a connection and its server tell each other.
 pub struct Slot {
-    /// When its last response was ready, by [`CLOCK`]; [`BUSY`] while a request is being answered.
-    idle_since: AtomicU64,
+    /// When the client connected, or its last response was ready; `None` while a request is being answered.
+    idle_since: Mutex<Option<Instant>>,
     close: Notify,
 }
 
 impl Slot {
     /// A request has arrived.
     pub fn set_busy(&self) {
-        self.idle_since.store(BUSY, Relaxed);
+        *lock(&self.idle_since) = None;
     }
 
     /// A response is ready.
     pub fn set_idle(&self) {
-        self.idle_since.store(now(), Relaxed);
+        *lock(&self.idle_since) = Some(Instant::now());
     }
 
     /// Waits until the connection has to make room.
@@ -135,7 +129,7 @@ impl Connections {
                 Err(error) => self.give_up(&error).await,
             }
         };
-        let slot = Arc::new(Slot { idle_since: AtomicU64::new(now()), close: Notify::new() });
+        let slot = Arc::new(Slot { idle_since: Mutex::new(Some(Instant::now())), close: Notify::new() });
         self.open.push(Arc::downgrade(&slot));
         Ok(Accepted { stream, slot, thread })
     }
@@ -199,17 +193,21 @@ impl Connections {
     }
 
     /// The idle connections, each with the time since when.
-    fn idle(&self) -> impl Iterator<Item = (u64, Arc<Slot>)> {
+    fn idle(&self) -> impl Iterator<Item = (Instant, Arc<Slot>)> {
         let open = self.open.iter().filter_map(Weak::upgrade);
-        open.map(|slot| (slot.idle_since.load(Relaxed), slot)).filter(|(since, _)| *since != BUSY)
+        open.filter_map(|slot| {
+            let since = *lock(&slot.idle_since);
+            Some((since?, slot))
+        })
     }
 
     /// Closes idle connections, the longest idle first, until there is room for one more below the limit. False if the others are
-    /// all busy.
+    /// busy, or have just become idle.
     fn make_room(&mut self, limit: usize) -> bool {
         self.open.retain(|slot| slot.strong_count() > 0);
         while self.open.len() >= limit {
-            let Some((_, longest)) = self.idle().min_by_key(|(since, _)| *since) else { return false };
+            let settled = self.idle().filter(|(since, _)| since.elapsed() >= SETTLED);
+            let Some((_, longest)) = settled.min_by_key(|(since, _)| *since) else { return false };
             longest.close.notify_one();
             // Removed at once, because its thread takes a moment to end.
             self.open.retain(|slot| slot.as_ptr() != Arc::as_ptr(&longest));
