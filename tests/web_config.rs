@@ -15,7 +15,8 @@ use std::time::Duration;
 use locked::{
     Authority, Connection, Folder, HALF, Identity, authority, authorization, basic, client, client_of, get, hash, users,
 };
-use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType, date_time_ymd};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType, date_time_ymd};
+use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
@@ -23,6 +24,9 @@ use support::{Answer, CURRENT, Exporter, Exposition, FakeBridge, command, eventu
 
 /// The section for TLS with the files that [`Server`] writes.
 const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+
+/// Certificates of kinds that are not supported.
+const KINDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kinds");
 
 /// An exporter with a web configuration.
 struct Server {
@@ -87,6 +91,8 @@ fn serves_over_tls() {
     assert!(server.exporter.log()[0].contains("listens on https://"), "{:?}", server.exporter.log());
     // A client that trusts another root.
     assert!(!server.lets_in(&client(&authority("other"), None)));
+    let line = "failed: the client does not trust the certificate in cert_file (alert unknown_ca)";
+    server.exporter.wait_for_log(line);
 }
 
 #[test]
@@ -106,7 +112,10 @@ fn table() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     rows.map(move |row| {
         let mut columns = row.splitn(3, '\t');
         let [kind, expected, text] = [(); 3].map(|()| columns.next().expect("three columns"));
-        let text = text.replace("\\n", "\n").replace("SERVER", "cert_file: server.pem, key_file: server.key");
+        let text = text
+            .replace("\\n", "\n")
+            .replace("\\t", "\t")
+            .replace("SERVER", "cert_file: server.pem, key_file: server.key");
         (kind, expected, text.replace("USERS", &users))
     })
 }
@@ -157,10 +166,16 @@ impl Files {
         let listed: String = listed.map(|(_, identity)| &*identity.pem).collect();
         folder.write("ca.pem", &(clients.pem() + &listed));
         folder.write("another.pem", &another.pem());
-        for name in ["server", "renewed", "other"] {
-            let identity = Identity::server(&root);
+        let kinds = [("P-384", &PKCS_ECDSA_P384_SHA384), ("Ed25519", &PKCS_ED25519)];
+        let others = ["server", "renewed", "other"].map(|name| (name, &PKCS_ECDSA_P256_SHA256));
+        for (name, kind) in kinds.into_iter().chain(others) {
+            let identity = Identity::server_with(&root, &KeyPair::generate_for(kind).unwrap());
             folder.write(&format!("{name}.pem"), &identity.pem);
             folder.write(&format!("{name}.key"), &identity.key);
+        }
+        for file in std::fs::read_dir(KINDS).unwrap().map(|entry| entry.unwrap()) {
+            let content = std::fs::read_to_string(file.path()).unwrap();
+            folder.write(file.file_name().to_str().unwrap(), &content);
         }
         folder.write("empty.pem", "");
         folder.write("broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
@@ -201,8 +216,7 @@ fn serves_the_clients_of_the_table() {
         };
         let words: Vec<_> = expected.split(' ').collect();
         let (scheme, status) = if words == ["http"] { ("http", 200) } else { ("https", 400) };
-        let first_line = &exporter.log()[0];
-        assert!(first_line.contains(&format!("listens on {scheme}://")), "{config}: {first_line}");
+        exporter.wait_for_log(&format!("listens on {scheme}://"));
         assert_eq!(over_http(&password), status, "{config}");
         let mut admitted = None;
         for (version, protocol) in [("TLS12", &TLS12), ("TLS13", &TLS13)].into_iter().filter(|_| scheme == "https") {
@@ -228,6 +242,98 @@ fn serves_the_clients_of_the_table() {
             };
             assert_eq!(found.to_string(), *status, "{credentials}: {config}");
         }
+    }
+}
+
+#[test]
+fn names_the_kind_of_a_client_certificate_that_is_not_supported() {
+    let read = |name: &str| std::fs::read_to_string(format!("{KINDS}/{name}.pem")).unwrap();
+    let config = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n");
+    for (kind, why) in [
+        (
+            "P-521",
+            "is not accepted: a key of this kind is not supported with this signature: P-521, ECDSA with SHA-256",
+        ),
+        ("Ed448", "is not accepted: a signature of this kind is not supported: Ed448"),
+        ("RSA-PSS", "is not accepted: a signature of this kind is not supported: RSA-PSS"),
+        ("RSA-1024", "is not accepted: an RSA key of this size is not supported: 1024 bits (2048 to 8192 are)"),
+        ("SHA-512", "is not accepted: a signature of this kind is not supported: ECDSA with SHA-512"),
+        ("SHA-1", "is not accepted: a signature of this kind is not supported: ECDSA with SHA-1"),
+    ] {
+        // One for each, because failed handshakes are logged every ten seconds only.
+        let server = Server::start(&config, &[("clients.pem", &read("clients"))]);
+        let client = client(&server.root, Some(&Identity::from_pem(&read(&format!("client-{kind}")))));
+        assert!(!server.lets_in(&client), "{kind}");
+        server.exporter.wait_for_log(&format!("failed: the client's certificate {why}"));
+    }
+}
+
+#[test]
+fn adds_headers_to_every_response() {
+    let config = |value: &str| {
+        let users = users(&[("alice", "secret")], 4);
+        format!(
+            "http_server_config:\n  headers:\n    X-Frame-Options: {value}\n    X-XSS-Protection: 1; mode=block\n{users}"
+        )
+    };
+    let server = Server::start(&config("deny"), &[]);
+    let has = |value: &str| {
+        let credentials = basic("alice", "secret").trim_end().replace("Authorization: ", "");
+        let authorization = [("Authorization", &*credentials)];
+        for (method, path, headers, status) in [
+            ("GET", "/metrics", &authorization[..], 200),
+            ("GET", "/metrics", &[], 401),
+            ("HEAD", "/health", &[], 200),
+            ("GET", "/none", &authorization, 404),
+            ("POST", "/metrics", &authorization, 405),
+            ("OPTIONS", "/", &authorization, 204),
+        ] {
+            let answer = server.exporter.request(method, path, headers);
+            assert_eq!(answer.status, status, "{method} {path}");
+            let found = (answer.header("x-frame-options"), answer.header("x-xss-protection"));
+            assert_eq!(found, (Some(value), Some("1; mode=block")), "{method} {path}");
+        }
+    };
+    has("deny");
+    server.folder.replace("web.yml", &config("sameorigin"));
+    has("sameorigin");
+}
+
+#[test]
+fn logs_once_what_is_left_out() {
+    let ciphers = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, TLS_X";
+    let config = format!(
+        "{TLS}  min_version: TLS11\n  cipher_suites: [{ciphers}]\n  curve_preferences: [CurveP521, CurveP384]\n"
+    );
+    let server = Server::start(&config, &[]);
+    for _ in 0..3 {
+        assert!(server.lets_in(&server.client()));
+    }
+    let log = server.exporter.log();
+    for note in [
+        "web.yml: tls_server_config.min_version: TLS11 is not supported and read as TLS12",
+        "web.yml: tls_server_config.cipher_suites: not supported and left out: TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, TLS_X",
+        "web.yml: tls_server_config.curve_preferences: not supported and left out: CurveP521",
+    ] {
+        assert_eq!(log.iter().filter(|line| line.ends_with(note)).count(), 1, "{note}: {log:#?}");
+    }
+}
+
+#[test]
+fn takes_hashes_as_go_does() {
+    let hash = hash("secret", 4);
+    // The last character of the salt has four bits that do not belong to it.
+    let alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let last = alphabet.find(&hash[28..29]).unwrap();
+    let odd = format!("{}{}{}", &hash[..28], &alphabet[last + 5..][..1], &hash[29..]);
+    let other = |version: &str| hash.replacen("$2y$", version, 1);
+    let hashes =
+        [hash.clone(), odd, other("$2a$"), other("$2b$"), other("$2x$"), other("$2$"), format!("\"{hash}\\n\"")];
+    let users: String = hashes.iter().enumerate().map(|(number, hash)| format!("  user{number}: {hash}\n")).collect();
+    let server = Server::start(&format!("basic_auth_users:\n{users}"), &[]);
+    for number in 0..hashes.len() {
+        let user = format!("user{number}");
+        assert_eq!((server.status(&user, "secret"), server.status(&user, "Secret")), (200, 401), "{}", hashes[number]);
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, Slot};
 use super::request::{Method, Request, Response, StatusCode};
-use super::web_config::{Access, Stream, WebConfig};
+use super::web_config::{Access, Rules, Stream, WebConfig};
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -161,10 +161,14 @@ impl<H: Handler> Connection<H> {
 
     /// A request goes from here through the checks of HTTP and of the web configuration to the handler.
     async fn respond(&self, request: &Request) -> Response {
-        let mut response = match self.refuse(request).await {
+        let rules = self.server.web_config.as_ref().map(|web_config| web_config.rules());
+        let mut response = match self.refuse(request, rules.as_deref()).await {
             Some(refused) => refused,
             None => self.handle(request),
         };
+        for (name, value) in rules.iter().flat_map(|rules| rules.headers()) {
+            response.0.headers_mut().insert(name.clone(), value.clone());
+        }
         let is_wrong = matches!(response.0.status(), StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
         // A body is never read, so nothing can follow it on this connection.
         if is_wrong || request.announces_body() || self.server.stopping.load(Relaxed) {
@@ -174,14 +178,12 @@ impl<H: Handler> Connection<H> {
     }
 
     /// The response to a request that the handler does not get to see.
-    async fn refuse(&self, request: &Request) -> Option<Response> {
+    async fn refuse(&self, request: &Request, rules: Option<&Rules>) -> Option<Response> {
         if !request.has_valid_host() {
             return Some(Response::text(StatusCode::BAD_REQUEST, "a request needs exactly one valid Host header"));
         }
-        let access = match &self.server.web_config {
-            Some(web_config) if !self.handler.is_public(request.path()) => {
-                web_config.check(request.authorization()).await
-            }
+        let access = match rules {
+            Some(rules) if !self.handler.is_public(request.path()) => rules.check(request.authorization()).await,
             _ => Access::Granted,
         };
         match access {

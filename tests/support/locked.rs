@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
@@ -86,21 +87,34 @@ impl Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name = called("identity");
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
+        Self::with_key(issuer, &KeyPair::generate().unwrap(), params)
+    }
+
+    fn with_key(issuer: Option<&Authority>, key: &KeyPair, params: CertificateParams) -> Self {
         let certificate = match issuer {
-            Some(issuer) => params.signed_by(&key, issuer),
-            None => params.self_signed(&key),
+            Some(issuer) => params.signed_by(key, issuer),
+            None => params.self_signed(key),
         };
         let certificate = certificate.unwrap();
         let key_der = PrivatePkcs8KeyDer::from(key.serialize_der());
         Self { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec().into(), key_der }
     }
 
+    /// Reads a file that holds both.
+    pub fn from_pem(pem: &str) -> Self {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let key_der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+        Self { pem: pem.to_owned(), key: pem.to_owned(), der, key_der }
+    }
+
     /// The certificate of a server at localhost.
     pub fn server(issuer: &Authority) -> Self {
-        Self::new(Some(issuer), |params| {
-            params.subject_alt_names = vec![rcgen::SanType::DnsName("localhost".try_into().unwrap())];
-        })
+        Self::server_with(issuer, &KeyPair::generate().unwrap())
+    }
+
+    /// The same with a key.
+    pub fn server_with(issuer: &Authority, key: &KeyPair) -> Self {
+        Self::with_key(Some(issuer), key, CertificateParams::new(["localhost".to_owned()]).unwrap())
     }
 }
 

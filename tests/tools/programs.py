@@ -242,6 +242,9 @@ def prometheus(program, config, *options, agent=False):
 class Certificates:
     """Certificates and keys (NAME.pem, NAME.key) in a folder, made by openssl."""
 
+    # A kind of key for `openssl req -newkey`, and its options.
+    P_256 = ("ec", "ec_paramgen_curve:prime256v1")
+
     # The configuration of `openssl ca`, which can set both dates of a certificate.
     AUTHORITY = """
         [ca]
@@ -265,18 +268,18 @@ class Certificates:
     def openssl(self, *arguments):
         output("openssl", *arguments, cwd=self.folder)
 
-    def request(self, name, subject, *more):
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
-        self.openssl("req", *more, *key, "-subj", f"/CN={subject or name}")
+    def request(self, name, subject, *more, key=P_256):
+        options = [option for pair in key[1:] for option in ("-pkeyopt", pair)]
+        self.openssl("req", *more, "-newkey", key[0], *options, "-nodes", "-keyout", f"{name}.key", "-subj", f"/CN={subject or name}")
 
     def authority(self, name, subject=None):
         """A self-signed certificate that may sign others."""
         self.request(name, subject, "-x509", "-out", f"{name}.pem", "-days", "2")
 
-    def signed(self, name, issuer, extensions="basicConstraints=CA:FALSE", years=(2020, 2049)):
+    def signed(self, name, issuer, extensions="basicConstraints=CA:FALSE", years=(2020, 2049), key=P_256):
         """A certificate that is signed by an authority or, if that has its own name, by itself."""
         (self.folder / "extensions").write_text(extensions)
-        self.request(name, None, "-new", "-out", "request")
+        self.request(name, None, "-new", "-out", "request", key=key)
         by = ["-selfsign"] if name == issuer else ["-cert", f"{issuer}.pem"]
         dates = ["-startdate", f"{years[0]}0101000000Z", "-enddate", f"{years[1]}0101000000Z"]
         ca = ["ca", "-batch", "-notext", "-config", "authority", "-in", "request", "-extfile", "extensions"]

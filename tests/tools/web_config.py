@@ -16,6 +16,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import socket
 import ssl
 import sys
@@ -28,6 +29,9 @@ sys.dont_write_bytecode = True
 from programs import PATIENCE, ROOT, Certificates, Failure, exporter, output, running, script
 
 LIMIT = 300
+
+# Certificates of kinds that this exporter does not support.
+KINDS = ROOT / "tests/kinds"
 
 # Examples that are shipped: whole files, blocks of YAML in documents, web.yml in a manifest, and commands that write one.
 WHOLE = ["deploy/systemd/web.yml"]
@@ -67,6 +71,10 @@ def write_files(folder):
     certificates.signed("unknown", "unknown")
     for name in ("server", "renewed"):
         certificates.signed(name, "root", "subjectAltName=DNS:localhost")
+    certificates.signed("P-384", "root", "subjectAltName=DNS:localhost", key=("ec", "ec_paramgen_curve:P-384"))
+    certificates.signed("Ed25519", "root", "subjectAltName=DNS:localhost", key=("ed25519",))
+    for file in KINDS.glob("*.pem"):
+        shutil.copy(file, folder)
     (folder / "ca.pem").write_text("".join((folder / f"{name}.pem").read_text() for name in ["clients", *LISTED]))
     (folder / "empty.pem").write_text("")
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")
@@ -80,7 +88,7 @@ def table():
     for line in (ROOT / "tests/web_config.tsv").read_text().splitlines():
         if not line.startswith("#"):
             kind, expected, text = line.split("\t")
-            text = text.replace("\\n", "\n").replace("SERVER", "cert_file: server.pem, key_file: server.key")
+            text = text.replace("\\n", "\n").replace("\\t", "\t").replace("SERVER", "cert_file: server.pem, key_file: server.key")
             yield kind, expected, text.replace("USERS", f"basic_auth_users: {{alice: {alice}, bob: {bob}}}")
 
 
@@ -225,11 +233,68 @@ def check_examples(binary, folder):
     print(f"{sum(found.values())} examples")
 
 
+def check_kinds(binary, folder):
+    """Client certificates of other kinds: the log of this exporter names them, and node_exporter takes those that Go knows."""
+    certificates = Certificates(folder)
+    signed = "is not accepted: a signature of this kind is not supported: "
+    keyed = "is not accepted: a key of this kind is not supported with this signature: "
+    unsent = "the client sent no certificate, or has none of a kind that is supported"
+    sized = "is not accepted: an RSA key of this size is not supported: 1024 bits"
+    made = {"P-521 key": ("ec", "ec_paramgen_curve:P-521"), "Ed448 key": ("ed448",), "Ed25519 key": ("ed25519",)}
+    made |= {"P-384 key": ("ec", "ec_paramgen_curve:P-384"), "RSA-PSS key": ("rsa-pss", "rsa_keygen_bits:2048")}
+    made |= {f"RSA-{bits} key": ("rsa", f"rsa_keygen_bits:{bits}") for bits in (1024, 2048, 3072, 4096)}
+    for name, key in made.items():
+        certificates.signed(name, "clients", key=key)
+        (folder / f"client-{name}.pem").write_text("".join((folder / f"{name}.{end}").read_text() for end in ("key", "pem")))
+    (folder / "kinds.pem").write_text((folder / "clients.pem").read_text() + (KINDS / "clients.pem").read_text())
+    section = "cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: kinds.pem"
+    config = folder / "web.yml"
+    config.write_text(f"tls_server_config: {{{section}}}")
+    # What a client has, what this exporter says of it (nothing if it is served), and whether node_exporter serves it.
+    for name, line, by_go in [
+        ("P-384 key", None, True),
+        ("Ed25519 key", None, True),
+        ("RSA-2048 key", None, True),
+        ("RSA-3072 key", None, True),
+        ("RSA-4096 key", None, True),
+        ("RSA-1024 key", sized, True),
+        ("P-521 key", f"{keyed}P-521", True),
+        ("Ed448 key", unsent, False),
+        ("RSA-PSS key", unsent, False),
+        ("P-521", f"{keyed}P-521, ECDSA with SHA-256", True),
+        ("Ed448", f"{signed}Ed448", False),
+        ("RSA-PSS", f"{signed}RSA-PSS", False),
+        ("RSA-1024", sized, True),
+        ("SHA-512", f"{signed}ECDSA with SHA-512", True),
+        ("SHA-1", f"{signed}ECDSA with SHA-1", False),
+        ("version-1", "is of X.509 version 1, which is not supported", True),
+    ]:
+        tls = ssl.create_default_context(cafile=folder / "root.pem")
+        tls.set_ciphers("ALL:@SECLEVEL=0")
+        tls.load_cert_chain(folder / f"client-{name}.pem")
+        with contextlib.ExitStack() as stack:
+            # A new one each time: failed handshakes are logged every ten seconds only.
+            own = stack.enter_context(exporter(binary, "--demo", "--web-config-file", config))
+            if status(own.port, tls) != (None if line else 200):
+                yield f"{name}: {'is served' if line else 'is not served'}"
+            if line:
+                until = time.monotonic() + PATIENCE
+                while line not in own.log() and time.monotonic() < until:
+                    time.sleep(0.02)
+                if line not in own.log():
+                    yield f"{name}: the log does not say {line!r}: {own.log()}"
+            served = status(NodeExporter(folder, stack).port, tls) == 200
+            if served != by_go:
+                yield f"{name}: node_exporter {'serves' if served else 'does not serve'} it"
+    print("16 kinds of client certificates")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         write_files(folder)
-        return [*check_examples(os.path.abspath(sys.argv[1]), folder), *check_table(folder)]
+        binary = os.path.abspath(sys.argv[1])
+        return [*check_examples(binary, folder), *check_kinds(binary, folder), *check_table(folder)]
 
 
 if __name__ == "__main__":

@@ -42,16 +42,30 @@ pub enum Access {
     Busy,
 }
 
-/// Checks the text of a hash.
+/// The alphabet of bcrypt's base64.
+const ALPHABET: &[u8] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Where the last character of the salt is in a hash of version 2b.
+const SALT_END: usize = 28;
+
+/// Spells a hash as the bcrypt crate takes it. Go's bcrypt, which other exporters use, is less strict: it does not distinguish
+/// versions, and ignores the four bits of the last character of the salt that do not belong to it.
 ///
 /// # Errors
 ///
 /// What is wrong with it, without the hash.
-pub fn validate_hash(hash: &str) -> Result<(), &'static str> {
-    let parts = hash.parse::<HashParts>().map_err(|_| "is not a bcrypt hash (htpasswd -nBC 10 USER makes one)")?;
-    // Version 2x marks hashes of a faulty implementation, which bcrypt::verify does not imitate.
-    let right = COSTS.contains(&parts.get_cost()) && !hash.starts_with("$2x$");
-    if right { Ok(()) } else { Err("is a bcrypt hash of a version or cost that is not supported") }
+pub fn canonical_hash(hash: &str) -> Result<String, &'static str> {
+    let mut rest = ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"].iter().filter_map(|version| hash.strip_prefix(version));
+    let rest = rest.next().ok_or("is not a bcrypt hash (htpasswd -nBC 10 USER makes one)")?;
+    let mut canonical = format!("$2b${}", rest.trim_end()).into_bytes();
+    if let Some(last) = canonical.get_mut(SALT_END)
+        && let Some(bits) = ALPHABET.iter().position(|c| c == last)
+    {
+        *last = ALPHABET[bits & 0b11_0000];
+    }
+    let canonical = String::from_utf8(canonical).unwrap_or_default();
+    let parts = canonical.parse::<HashParts>().map_err(|_| "is a bcrypt hash that is cut off or damaged")?;
+    if COSTS.contains(&parts.get_cost()) { Ok(canonical) } else { Err("is a bcrypt hash of a cost outside 4 to 31") }
 }
 
 /// The users of one state of the configuration.
@@ -182,15 +196,33 @@ mod tests {
     }
 
     #[test]
-    fn validates_hashes() {
+    fn reads_hashes_as_go_does() {
         let hash = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
-        for version in ["$2a$", "$2b$", "$2y$"] {
-            assert_eq!(validate_hash(&hash.replace("$2y$", version)), Ok(()));
+        let canonical = hash.replace("$2y$", "$2b$");
+        for version in ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"] {
+            assert_eq!(canonical_hash(&hash.replace("$2y$", version)).as_ref(), Ok(&canonical));
         }
-        for wrong in ["", "secret", "$2x$", "$1$", "$2y$03", "$2y$32", &hash[..59]] {
-            let tail = if wrong.len() < 7 && wrong.starts_with('$') { &hash[wrong.len()..] } else { "" };
-            let error = validate_hash(&format!("{wrong}{tail}")).unwrap_err();
-            assert!(!error.contains(hash), "{wrong}");
+        // The last character of the salt, `u`, with other bits behind those of the salt.
+        for last in ["v", "9"] {
+            assert_eq!(canonical_hash(&hash.replace("zoub", &format!("zo{last}b"))).as_ref(), Ok(&canonical), "{last}");
+        }
+        assert_eq!(canonical_hash(&format!("{hash}\n")).as_ref(), Ok(&canonical));
+        for (wrong, what) in [
+            (String::new(), "is not a bcrypt hash"),
+            ("secret".to_owned(), "is not a bcrypt hash"),
+            (hash.replace("$2y$", "$1$"), "is not a bcrypt hash"),
+            (hash.replace("$2y$", "$2z$"), "is not a bcrypt hash"),
+            (hash.replace("$10$", "$03$"), "a cost outside 4 to 31"),
+            (hash.replace("$10$", "$32$"), "a cost outside 4 to 31"),
+            (hash.replace("$10$", "$x$"), "cut off or damaged"),
+            (hash[..59].to_owned(), "cut off or damaged"),
+            (format!("{hash}x"), "cut off or damaged"),
+            // The last two bits of a hash are 0, so no password fits this one.
+            (hash.replace("7zG", "7zH"), "cut off or damaged"),
+            (hash.replace("zoub", "zo\u{e9}"), "cut off or damaged"),
+        ] {
+            let error = canonical_hash(&wrong).unwrap_err();
+            assert!(error.contains(what) && !error.contains(hash), "{wrong}: {error}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! shows a change. Nothing polls. A change that cannot be used is logged once, and the previous state stays in use.
 
 mod auth;
+mod kinds;
 mod settings;
 mod tls;
 
@@ -17,6 +18,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hyper::header::{HeaderName, HeaderValue};
 use ring::digest::{Context, Digest, SHA256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -58,13 +60,12 @@ impl<T: AsyncRead + AsyncWrite> ReadWrite for T {}
 pub struct WebConfig {
     path: PathBuf,
     is_tls: bool,
-    gate: Gate,
     state: Mutex<State>,
     failures: Mutex<Failures>,
 }
 
 struct State {
-    current: Arc<Current>,
+    current: Arc<Rules>,
     /// Of everything that was read for it.
     digest: Digest,
     /// The files that were read last, whether or not they could be used.
@@ -74,10 +75,14 @@ struct State {
 }
 
 /// What applies to new connections and requests.
-struct Current {
+pub struct Rules {
     tls: Option<Arc<ServerConfig>>,
     requires_certificate: bool,
     users: Users,
+    gate: Arc<Gate>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is not as the file says, for the log.
+    notes: Vec<String>,
 }
 
 /// A file, and how it looked just before it was read.
@@ -162,13 +167,26 @@ impl Contents {
         Ok(Self { pem: pem.transpose()?, settings, digest: digest.finish() })
     }
 
-    fn build(self, before: &Users) -> Result<Current, String> {
-        let tls = match (&self.settings.tls, &self.pem) {
-            (Some(tls), Some(pem)) => Some(tls::server_config(tls, pem)?),
+    fn build(self, before: &Users, gate: &Arc<Gate>) -> Result<Rules, String> {
+        let Settings { tls, users, headers, mut notes } = self.settings;
+        let config = match (&tls, &self.pem) {
+            (Some(tls), Some(pem)) => Some(tls::server_config(tls, pem, &mut notes)?),
             _ => None,
         };
-        let requires_certificate = self.settings.tls.is_some_and(|tls| tls.requires_certificate());
-        Ok(Current { tls, requires_certificate, users: Users::new(self.settings.users, before) })
+        let header = |(name, value): (&str, String)| {
+            let value =
+                HeaderValue::try_from(value.into_bytes()).map_err(|_| format!("{name} is not valid in a header"))?;
+            let name = HeaderName::try_from(name).map_err(|_| format!("{name} is not a header"))?;
+            Ok::<_, String>((name, value))
+        };
+        Ok(Rules {
+            tls: config,
+            requires_certificate: tls.is_some_and(|tls| tls.requires_certificate()),
+            users: Users::new(users, before),
+            gate: Arc::clone(gate),
+            headers: headers.into_iter().map(header).collect::<Result<_, _>>()?,
+            notes,
+        })
     }
 }
 
@@ -186,7 +204,22 @@ fn read(path: &Path, files: &mut [Watched]) -> Result<Vec<u8>, String> {
     content
 }
 
-impl Current {
+impl Rules {
+    /// Decides whether a request may pass. `authorization` is the value of its header.
+    pub async fn check(&self, authorization: Option<&[u8]>) -> Access {
+        self.gate.check(&self.users, authorization).await
+    }
+
+    /// Headers to add to each response.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// Logs what is not as the file says.
+    fn log(&self, path: &Path) {
+        self.notes.iter().for_each(|note| log::line(format_args!("{}: {note}", path.display())));
+    }
+
     /// Which requirement `next` would drop. A file that is read while it is being written may look like that, so dropping one
     /// takes a restart.
     fn loosened_by(&self, next: &Self) -> Option<&'static str> {
@@ -214,7 +247,7 @@ impl State {
             if digest.as_ref() == self.digest.as_ref() {
                 return Ok(None);
             }
-            let next = contents.build(&self.current.users)?;
+            let next = contents.build(&self.current.users, &self.current.gate)?;
             match self.current.loosened_by(&next) {
                 Some(what) => Err(format!("{what}, which takes a restart")),
                 None => Ok(Some((digest, next))),
@@ -223,12 +256,12 @@ impl State {
         self.files = files;
         match next {
             Ok(next) => {
-                if let Some((digest, next)) = next {
-                    self.digest = digest;
-                    self.current = Arc::new(next);
-                    log::line(format_args!("{} or a file it names has changed and is in use", path.display()));
-                }
                 self.complaint = None;
+                let Some((digest, next)) = next else { return };
+                self.digest = digest;
+                log::line(format_args!("{} or a file it names has changed and is in use", path.display()));
+                next.log(path);
+                self.current = Arc::new(next);
             }
             Err(complaint) => {
                 if self.complaint.as_ref() != Some(&complaint) {
@@ -251,10 +284,11 @@ impl WebConfig {
         let failed = |error| format!("{}: {error}", path.display());
         let contents = Contents::read(path, &mut files).map_err(failed)?;
         let digest = contents.digest;
-        let current = Arc::new(contents.build(&Users::default()).map_err(failed)?);
+        let current = Arc::new(contents.build(&Users::default(), &Arc::new(Gate::new()?)).map_err(failed)?);
+        current.log(path);
         let is_tls = current.tls.is_some();
         let state = Mutex::new(State { current, digest, files, complaint: None });
-        Ok(Self { path: path.to_owned(), is_tls, gate: Gate::new()?, state, failures: Mutex::default() })
+        Ok(Self { path: path.to_owned(), is_tls, state, failures: Mutex::default() })
     }
 
     /// Whether the listener speaks TLS. That takes a restart to change.
@@ -263,24 +297,20 @@ impl WebConfig {
         self.is_tls
     }
 
-    /// Reads the files again, whether or not they seem to have changed.
+    /// Reads the files again, whether or not they seem to have changed. A complaint is repeated, because somebody asked.
     pub fn reload(&self) {
-        lock(&self.state).reload(&self.path);
+        let mut state = lock(&self.state);
+        state.complaint = None;
+        state.reload(&self.path);
     }
 
     /// What applies now, after a look at the files.
-    fn current(&self) -> Arc<Current> {
+    pub fn rules(&self) -> Arc<Rules> {
         let mut state = lock(&self.state);
         if state.files.iter().any(Watched::may_have_changed) {
             state.reload(&self.path);
         }
         Arc::clone(&state.current)
-    }
-
-    /// Decides whether a request may pass. `authorization` is the value of its header.
-    pub async fn check(&self, authorization: Option<&[u8]>) -> Access {
-        let current = self.current();
-        self.gate.check(&current.users, authorization).await
     }
 
     /// Completes the TLS handshake of a connection, if TLS is on. Takes as long as the client takes: the caller has to set a
@@ -314,7 +344,7 @@ impl WebConfig {
             stream.shutdown().await?;
             return Err(io::Error::new(ErrorKind::InvalidInput, "the client speaks plain HTTP"));
         }
-        let config = self.current().tls.clone().ok_or_else(|| io::Error::other("TLS is off"))?;
+        let config = self.rules().tls.clone().ok_or_else(|| io::Error::other("TLS is off"))?;
         TlsAcceptor::from(config).accept(stream).await
     }
 

@@ -17,7 +17,20 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Bcrypt hashes by user. Without any, no password is asked for.
     pub users: BTreeMap<String, String>,
+    /// Headers that are added to each response.
+    pub headers: Vec<(&'static str, String)>,
+    /// What is read as something else, for the log.
+    pub notes: Vec<String>,
 }
+
+/// The headers that can be added to responses, each with its values; none stands for any. exporter-toolkit takes no others.
+const HEADERS: &[(&str, &[&str])] = &[
+    ("Content-Security-Policy", &[]),
+    ("Strict-Transport-Security", &[]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-XSS-Protection", &[]),
+];
 
 /// The section `tls_server_config`.
 #[derive(Debug)]
@@ -29,6 +42,10 @@ pub struct Tls {
     pub client_allowed_sans: Option<Vec<String>>,
     pub min_version: Version,
     pub max_version: Version,
+    /// Names of cipher suites, as in Go; all that there are, if absent.
+    pub cipher_suites: Option<Vec<String>>,
+    /// Names of curves for the key exchange, as in Go; all that there are, if absent.
+    pub curve_preferences: Option<Vec<String>>,
 }
 
 impl Tls {
@@ -83,7 +100,8 @@ pub enum Version {
 /// One line that names the line and the key, and never a value that may be a secret.
 pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
     // A byte order mark, as Windows editors write it, is not part of the text.
-    let mut reader = Reader { parser: Parser::new_from_str(text.trim_start_matches('\u{feff}')) };
+    let text = &without_tabs(text.trim_start_matches('\u{feff}'));
+    let mut reader = Reader { parser: Parser::new_from_str(text), text, notes: Vec::new() };
     let mut settings = Settings::default();
     match reader.next()? {
         // Nothing but comments.
@@ -95,18 +113,35 @@ pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
         match key {
             "tls_server_config" => settings.tls = reader.tls(directory)?,
             "basic_auth_users" => settings.users = reader.users()?,
-            "http_server_config" => {
-                return Err(at(line, "http_server_config is not supported: there is no HTTP/2 and no header to add"));
+            "http_server_config" => settings.headers = reader.http()?,
+            "rate_limit" => {
+                return Err(at(line, "rate_limit is not supported, and without it there is less protection"));
             }
-            "rate_limit" => return Err(at(line, "rate_limit is not supported")),
             _ => return Err(unknown(line, "", key)),
         }
         Ok(())
     })?;
     match (reader.next()?, reader.next()?) {
-        ((Event::DocumentEnd, _), (Event::StreamEnd, _)) => Ok(settings),
+        ((Event::DocumentEnd, _), (Event::StreamEnd, _)) => Ok(Settings { notes: reader.notes, ..settings }),
         (_, (_, line)) => Err(at(line, "a second document begins here; there has to be one")),
     }
+}
+
+/// Replaces a tab between a colon and a value by a space. yaml-rust2 refuses it in front of some values, Go's YAML package does not.
+/// Text in quotes stays as it is.
+fn without_tabs(text: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut quotes = [('"', false), ('\'', false)];
+        let mut before = ' ';
+        for c in line.chars() {
+            quotes.iter_mut().filter(|(quote, _)| *quote == c).for_each(|(_, open)| *open = !*open);
+            let is_gap = c == '\t' && before == ':' && quotes.iter().all(|(_, open)| !open);
+            replaced.push(if is_gap { ' ' } else { c });
+            before = c;
+        }
+    }
+    replaced
 }
 
 fn at(line: usize, what: impl std::fmt::Display) -> String {
@@ -129,6 +164,8 @@ fn unknown(line: usize, section: &str, key: &str) -> String {
 
 struct Reader<'a> {
     parser: Parser<Chars<'a>>,
+    text: &'a str,
+    notes: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -136,8 +173,13 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<(Event, usize), String> {
         loop {
             let (event, marker) = self.parser.next_token().map_err(|error| {
-                // The parser's own words may quote the file.
-                at(error.marker().line(), "is not valid YAML")
+                // The parser's own words may quote the file. It may notice a tab at the end of the line before.
+                let line = error.marker().line();
+                let mut near = self.text.lines().enumerate().skip(line.saturating_sub(1)).take(2);
+                match near.find(|(_, text)| text.contains('\t')) {
+                    Some((index, _)) => at(index + 1, "is not valid YAML: it has a tab where spaces belong"),
+                    None => at(line, "is not valid YAML"),
+                }
             })?;
             let line = marker.line();
             match event {
@@ -205,18 +247,89 @@ impl Reader<'_> {
         }
     }
 
+    /// A boolean as Go's YAML package reads it; `None` if it is null.
+    fn boolean(&mut self, key: &str) -> Result<Option<bool>, String> {
+        let (event, line) = self.next()?;
+        let Event::Scalar(text, style, ..) = event else {
+            return Err(at(line, format_args!("{key} has to be true or false")));
+        };
+        if is_null(&text, style) {
+            return Ok(None);
+        }
+        let is_plain = style == TScalarStyle::Plain;
+        match &*text {
+            "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" if is_plain => {
+                Ok(Some(true))
+            }
+            "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" if is_plain => {
+                Ok(Some(false))
+            }
+            _ => Err(at(line, format_args!("{key} has to be true or false"))),
+        }
+    }
+
     fn version(&mut self, key: &str, line: usize, default: Version) -> Result<Version, String> {
         match self.string(key)?.as_deref() {
             None => Ok(default),
             Some("TLS12") => Ok(Version::Tls12),
             Some("TLS13") => Ok(Version::Tls13),
+            Some(older @ ("TLS10" | "TLS11")) if key.ends_with("min_version") => {
+                self.notes.push(format!("{key}: {older} is not supported and read as TLS12"));
+                Ok(Version::Tls12)
+            }
             Some(_) => Err(at(line, format_args!("{key} has to be TLS12 or TLS13"))),
         }
+    }
+
+    /// Names that may be shown; an empty list is the same as none.
+    fn names(&mut self, key: &str, line: usize) -> Result<Option<Vec<String>>, String> {
+        let names = self.strings(key)?.filter(|names| !names.is_empty());
+        let is_name = |name: &String| name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if names.iter().flatten().all(is_name) {
+            Ok(names)
+        } else {
+            Err(at(line, format_args!("{key} has a name that is not one")))
+        }
+    }
+
+    /// The headers of `http_server_config`.
+    fn http(&mut self) -> Result<Vec<(&'static str, String)>, String> {
+        let mut headers = Vec::new();
+        self.mapping("http_server_config", |reader, key, line| {
+            match key {
+                // HTTP/1.1 is what clients get that may use HTTP/2.
+                "http2" => drop(reader.boolean("http_server_config.http2")?),
+                "headers" => reader.mapping("http_server_config.headers", |reader, name, line| {
+                    let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
+                        let names: Vec<_> = HEADERS.iter().map(|(name, _)| *name).collect();
+                        return Err(at(
+                            line,
+                            format_args!("http_server_config.headers takes {} only", names.join(", ")),
+                        ));
+                    };
+                    let value = reader.string(name)?.unwrap_or_default();
+                    if !values.is_empty() && !values.contains(&&*value) {
+                        return Err(at(line, format_args!("{name} has to be {}", values.join(" or "))));
+                    }
+                    if value.contains(char::is_control) {
+                        return Err(at(line, format_args!("{name} has a line break or another control character")));
+                    }
+                    if !value.is_empty() {
+                        headers.push((*name, value));
+                    }
+                    Ok(())
+                })?,
+                _ => return Err(unknown(line, "http_server_config.", key)),
+            }
+            Ok(())
+        })?;
+        Ok(headers)
     }
 
     fn tls(&mut self, directory: &Path) -> Result<Option<Tls>, String> {
         const SECTION: &str = "tls_server_config.";
         let (mut cert_file, mut key_file, mut client_ca_file, mut client_allowed_sans) = (None, None, None, None);
+        let (mut cipher_suites, mut curve_preferences) = (None, None);
         let mut client_auth = ClientAuth::default();
         let (mut min_version, mut max_version) = (Version::Tls12, Version::Tls13);
         let mut first = None;
@@ -245,12 +358,10 @@ impl Reader<'_> {
                 "cert" | "key" | "client_ca" => {
                     return Err(at(line, format_args!("{name} is not supported: use {key}_file")));
                 }
-                "cipher_suites" | "curve_preferences" | "prefer_server_cipher_suites" => {
-                    return Err(at(
-                        line,
-                        format_args!("{name} is not supported: every cipher on offer is a strong one"),
-                    ));
-                }
+                "cipher_suites" => cipher_suites = reader.names(&name, line)?,
+                "curve_preferences" => curve_preferences = reader.names(&name, line)?,
+                // It has no effect in exporter-toolkit either.
+                "prefer_server_cipher_suites" => drop(reader.boolean(&name)?),
                 _ => return Err(unknown(line, SECTION, key)),
             }
             Ok(())
@@ -281,6 +392,8 @@ impl Reader<'_> {
             client_allowed_sans,
             min_version,
             max_version,
+            cipher_suites,
+            curve_preferences,
         }))
     }
 
@@ -292,7 +405,7 @@ impl Reader<'_> {
             if user.is_empty() || user.contains(':') {
                 return Err(at(line, "basic_auth_users: a user name is empty or has a colon in it"));
             }
-            super::auth::validate_hash(&hash)
+            let hash = super::auth::canonical_hash(&hash)
                 .map_err(|what| at(line, format_args!("basic_auth_users: the password of {name} {what}")))?;
             users.insert(user.to_owned(), hash);
             Ok(())
@@ -360,6 +473,50 @@ mod tests {
     }
 
     #[test]
+    fn reads_headers() {
+        let headers = |text: &str| read(&format!("http_server_config:\n{text}")).unwrap().headers;
+        for text in
+            ["", "  http2: off\n", "  headers:\n", "  headers: {X-XSS-Protection: '', Content-Security-Policy: }\n"]
+        {
+            assert!(headers(text).is_empty(), "{text}");
+        }
+        let text = "  http2: yes\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1; mode=block\n    \
+                    Content-Security-Policy: \"default-src 'self'\"\n";
+        let expected = [
+            ("X-Frame-Options", "deny"),
+            ("X-XSS-Protection", "1; mode=block"),
+            ("Content-Security-Policy", "default-src 'self'"),
+        ];
+        assert_eq!(headers(text), expected.map(|(name, value)| (name, value.to_owned())));
+    }
+
+    #[test]
+    fn takes_tabs_as_go_does() {
+        let text = "tls_server_config:\t# c\n  cert_file:\ta.pem\t\n  \"key_file\":\t\tb.pem\n  client_allowed_sans:\t[a,\tb]\n  \
+                    client_auth_type:\tRequestClientCert\nhttp_server_config: {headers:\t{X-XSS-Protection: \"a:\tb\"}}\n";
+        // A tab in quotes stays, and is not one that a header can have.
+        let Err(error) = read(text) else { panic!("a tab in quotes is replaced") };
+        assert!(error.contains("X-XSS-Protection has a line break"), "{error}");
+        let tls = read(&text.replace("a:\tb", "a")).unwrap().tls.unwrap();
+        assert_eq!(
+            (tls.cert_file, tls.key_file),
+            ("/etc/jitsiexporter/a.pem".into(), "/etc/jitsiexporter/b.pem".into())
+        );
+        assert_eq!(tls.client_allowed_sans, Some(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn older_versions_are_noted() {
+        for version in ["TLS10", "TLS11"] {
+            let text = format!("tls_server_config: {{cert_file: a, key_file: b, min_version: {version}}}");
+            let settings = read(&text).unwrap();
+            assert_eq!(settings.tls.unwrap().min_version, Version::Tls12);
+            let note = format!("tls_server_config.min_version: {version} is not supported and read as TLS12");
+            assert_eq!(settings.notes, [note]);
+        }
+    }
+
+    #[test]
     fn reads_client_auth_types() {
         for (name, expected, requires, verifies) in [
             ("NoClientCert", ClientAuth::NoClientCert, false, false),
@@ -387,7 +544,7 @@ mod tests {
         let text = format!("basic_auth_users:\n  alice: {HASH}\n  0123: '{HASH}'\n  \"b c\": {HASH}\n  true: {HASH}\n");
         let users = read(&text).unwrap().users;
         assert_eq!(users.keys().collect::<Vec<_>>(), ["0123", "alice", "b c", "true"]);
-        assert!(users.values().all(|hash| hash == HASH));
+        assert!(users.values().all(|hash| hash[4..] == HASH[4..]));
         // A byte order mark is not part of the first key.
         assert_eq!(read(&format!("\u{feff}{text}")).unwrap().users.len(), 4);
     }
@@ -396,7 +553,16 @@ mod tests {
     fn errors_name_line_and_key() {
         let long = "a".repeat(60);
         for (text, message) in [
-            ("http_server_config:\n  http2: false", "line 1: http_server_config is not supported"),
+            ("http_server_config:\n  http2: maybe", "line 2: http_server_config.http2 has to be true or false"),
+            ("http_server_config:\n  http2: 'true'", "line 2: http_server_config.http2 has to be true or false"),
+            ("http_server_config:\n  http3: false", "line 2: \"http_server_config.http3\" is not a key"),
+            ("http_server_config:\n  headers:\n    Server: x", "line 3: http_server_config.headers takes Content-Sec"),
+            ("http_server_config:\n  headers: {x-frame-options: deny}", "http_server_config.headers takes"),
+            ("http_server_config:\n  headers: {X-Frame-Options: DENY}", "X-Frame-Options has to be deny or sameorigin"),
+            ("http_server_config:\n  headers: {X-Frame-Options: ''}", "X-Frame-Options has to be deny or sameorigin"),
+            ("http_server_config:\n  headers: {X-Content-Type-Options: x}", "X-Content-Type-Options has to be nosniff"),
+            ("http_server_config:\n  headers: {X-XSS-Protection: \"1\\nA: b\"}", "X-XSS-Protection has a line break"),
+            ("http_server_config:\n  headers: {X-XSS-Protection: [a]}", "X-XSS-Protection has to be a string"),
             ("\nrate_limit:\n  burst: 1", "line 2: rate_limit is not supported"),
             ("tls_config: {}", "line 1: \"tls_config\" is not a key of a web configuration file"),
             (&format!("{long}: 1"), "line 1: this is not a key of a web configuration file"),
@@ -404,7 +570,7 @@ mod tests {
             ("[]", "line 1: the file has to be a mapping"),
             ("a", "line 1: the file has to be a mapping"),
             ("{", "is not valid YAML"),
-            ("tls_server_config:\n\tcert_file: a", "is not valid YAML"),
+            ("tls_server_config:\n\tcert_file: a", "is not valid YAML: it has a tab where spaces belong"),
             ("---\n---\n", "a second document begins here"),
             ("basic_auth_users:\nbasic_auth_users:\n", "line 2: basic_auth_users is given twice in the file"),
             ("? [a]\n: b", "line 1: a key in the file is not a string"),
@@ -417,14 +583,18 @@ mod tests {
             ("tls_server_config:\n  cert: a", "line 2: tls_server_config.cert is not supported: use cert_file"),
             ("tls_server_config:\n  key: a", "tls_server_config.key is not supported: use key_file"),
             ("tls_server_config:\n  client_ca: a", "tls_server_config.client_ca is not supported: use client_ca_file"),
-            ("tls_server_config:\n  cipher_suites: []", "tls_server_config.cipher_suites is not supported"),
-            ("tls_server_config:\n  curve_preferences: []", "tls_server_config.curve_preferences is not supported"),
+            ("tls_server_config:\n  cipher_suites: a", "tls_server_config.cipher_suites has to be a list of strings"),
             (
-                "tls_server_config:\n  prefer_server_cipher_suites: true",
-                "tls_server_config.prefer_server_cipher_suites",
+                "tls_server_config:\n  cipher_suites: [$2y$]",
+                "tls_server_config.cipher_suites has a name that is not one",
+            ),
+            (
+                "tls_server_config:\n  prefer_server_cipher_suites: 1",
+                "tls_server_config.prefer_server_cipher_suites has to be true or false",
             ),
             ("tls_server_config:\n  certfile: a", "\"tls_server_config.certfile\" is not a key"),
-            ("tls_server_config:\n  min_version: TLS11", "tls_server_config.min_version has to be TLS12 or TLS13"),
+            ("tls_server_config:\n  min_version: SSL30", "tls_server_config.min_version has to be TLS12 or TLS13"),
+            ("tls_server_config:\n  max_version: TLS11", "tls_server_config.max_version has to be TLS12 or TLS13"),
             ("tls_server_config:\n  max_version: TLS1.3", "tls_server_config.max_version has to be TLS12 or TLS13"),
             (
                 "tls_server_config:\n  client_auth_type: Yes",
