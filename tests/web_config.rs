@@ -216,7 +216,8 @@ fn serves_the_clients_of_the_table() {
         };
         let words: Vec<_> = expected.split(' ').collect();
         let (scheme, status) = if words == ["http"] { ("http", 200) } else { ("https", 400) };
-        exporter.wait_for_log(&format!("listens on {scheme}://"));
+        let first_line = &exporter.log()[0];
+        assert!(first_line.contains(&format!("listens on {scheme}://")), "{config}: {first_line}");
         assert_eq!(over_http(&password), status, "{config}");
         let mut admitted = None;
         for (version, protocol) in [("TLS12", &TLS12), ("TLS13", &TLS13)].into_iter().filter(|_| scheme == "https") {
@@ -261,7 +262,7 @@ fn names_the_kind_of_a_client_certificate_that_is_not_supported() {
         ("SHA-1", "is not accepted: a signature of this kind is not supported: ECDSA with SHA-1"),
     ] {
         // One for each, because failed handshakes are logged every ten seconds only.
-        let server = Server::start(&config, &[("clients.pem", &read("clients"))]);
+        let server = Server::start(&config, &[("clients.pem", &read("authorities"))]);
         let client = client(&server.root, Some(&Identity::from_pem(&read(&format!("client-{kind}")))));
         assert!(!server.lets_in(&client), "{kind}");
         server.exporter.wait_for_log(&format!("failed: the client's certificate {why}"));
@@ -309,6 +310,7 @@ fn logs_once_what_is_left_out() {
     for _ in 0..3 {
         assert!(server.lets_in(&server.client()));
     }
+    server.exporter.wait_for_log("curve_preferences");
     let log = server.exporter.log();
     for note in [
         "web.yml: tls_server_config.min_version: TLS11 is not supported and read as TLS12",

@@ -83,6 +83,9 @@ pub async fn serve(
     let server = Arc::new(Server { web_config, timeouts, stopping: AtomicBool::new(false) });
     let mut connections = Connections::new(listeners)?;
     let graceful = GracefulShutdown::new();
+    if let Some(web_config) = &server.web_config {
+        web_config.log_notes();
+    }
 
     let mut stop = pin!(stop);
     loop {

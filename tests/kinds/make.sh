@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the certificates in this folder, each with its key, of kinds that the exporter does not support, and that the tools of the
-# Rust tests cannot make: for the listener server-*.pem, and for clients client-*.pem, signed by the authorities in clients.pem.
+# Rust tests cannot make: for the listener server-*.pem, and for clients client-*.pem, signed by the authorities in authorities.pem.
 # Run it once more only if a kind is added.
 set -eu
 cd "$(dirname "$0")"
@@ -30,10 +30,10 @@ for kind in P-521 Ed448 RSA-PSS RSA-1024; do
     cat "$made/$kind.key" "$made/$kind.pem" > server-$kind.pem
 done
 
-: > clients.pem
+: > authorities.pem
 for kind in P-521 Ed448 RSA-PSS RSA-1024 P-256; do
     self $kind CA:TRUE
-    cat "$made/$kind.pem" >> clients.pem
+    cat "$made/$kind.pem" >> authorities.pem
 done
 client() { # NAME ISSUER [OPTION]...
     name=$1; issuer=$2; shift 2

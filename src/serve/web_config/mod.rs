@@ -285,7 +285,6 @@ impl WebConfig {
         let contents = Contents::read(path, &mut files).map_err(failed)?;
         let digest = contents.digest;
         let current = Arc::new(contents.build(&Users::default(), &Arc::new(Gate::new()?)).map_err(failed)?);
-        current.log(path);
         let is_tls = current.tls.is_some();
         let state = Mutex::new(State { current, digest, files, complaint: None });
         Ok(Self { path: path.to_owned(), is_tls, state, failures: Mutex::default() })
@@ -295,6 +294,11 @@ impl WebConfig {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.is_tls
+    }
+
+    /// Logs what is not as the files say.
+    pub(super) fn log_notes(&self) {
+        lock(&self.state).current.log(&self.path);
     }
 
     /// Reads the files again, whether or not they seem to have changed. A complaint is repeated, because somebody asked.
