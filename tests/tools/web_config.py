@@ -270,7 +270,7 @@ def check_kinds(binary, folder):
         ("RSA-1024 key", sized, True),
         ("P-521 key", unsent, True),
         ("secp256k1 key", unsent, False),
-        ("explicit key", unsent, False),
+        ("explicit key", f"{keyed}elliptic curve with explicit parameters", False),
         ("Ed448 key", unsent, False),
         ("RSA-PSS key", unsent, False),
         ("P-521", f"{keyed}P-521, ECDSA with SHA-256", True),

@@ -1,7 +1,7 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
-//! A bcrypt hash takes tens of milliseconds on purpose, so it is computed once for a password that is right. From then on the
-//! user is recognised by a keyed hash of that password, which takes a microsecond. All other passwords are checked one at a time,
+//! A bcrypt hash is slow on purpose, so it is computed once for a password that is right. From then on the user is recognised by
+//! a keyed hash of that password, which is fast. All other passwords are checked one at a time,
 //! in the order in which they came: wrong passwords use at most one core, however many clients send them, and do not delay
 //! clients that are recognised.
 //!
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::serve::lock;
 
-/// How many passwords wait to be checked. At a cost of 10, some 50 ms each, the last one waits for a second.
+/// How many passwords wait to be checked: as many as are checked within a scrape timeout at the usual cost of 10.
 const MAX_WAITING: usize = 16;
 
 /// How long a request waits for its password to be checked: Prometheus' default scrape timeout, after which it has given up.

@@ -211,6 +211,7 @@ impl Rules {
     }
 
     /// Headers to add to each response.
+    #[must_use]
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
@@ -389,6 +390,28 @@ mod tests {
         // The clock was set back.
         assert!(stamp.is_settled(Duration::ZERO));
         assert!(Stamp::Missing.is_settled(changed));
+    }
+
+    #[test]
+    fn reload_reads_files_that_seem_unchanged() {
+        let file = std::env::temp_dir().join(format!("jitsiexporter-test-reload-{}.yml", std::process::id()));
+        let write = |value: &str| {
+            fs::write(&file, format!("http_server_config: {{headers: {{X-Frame-Options: {value}}}}}")).unwrap();
+        };
+        write("deny");
+        let config = WebConfig::load(&file).unwrap();
+        let header = |rules: &Rules| rules.headers()[0].1.to_str().unwrap().to_owned();
+        // As if a change could not be seen.
+        lock(&config.state).files.clear();
+        write("sameorigin");
+        assert_eq!(header(&config.rules()), "deny");
+        config.reload();
+        assert_eq!(header(&config.rules()), "sameorigin");
+        // A broken file changes nothing.
+        write("allow");
+        config.reload();
+        assert_eq!(header(&config.rules()), "sameorigin");
+        fs::remove_file(file).unwrap();
     }
 
     #[test]
