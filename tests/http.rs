@@ -436,7 +436,7 @@ fn serves_one_client_at_a_time_with_the_fewest_descriptors() {
     let open = fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap();
     let open: Vec<u64> = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
     let free = |limit: u64| limit - open.iter().map(|number| u64::from(*number < limit)).sum::<u64>();
-    limit_descriptors(&exporter, (1..).find(|limit| free(*limit) == 6).unwrap());
+    limit_descriptors(&exporter, (1..4096).find(|limit| free(*limit) == 6).unwrap());
     let crowd: Vec<_> = (0..20).map(|_| exporter.open(SCRAPE)).collect();
     exporter.wait_for_log("cannot accept a connection");
     drop(crowd);

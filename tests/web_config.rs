@@ -331,11 +331,11 @@ fn takes_hashes_as_go_does() {
     let other = |version: &str| hash.replacen("$2y$", version, 1);
     let hashes =
         [hash.clone(), odd, other("$2a$"), other("$2b$"), other("$2x$"), other("$2$"), format!("\"{hash}\\n\"")];
-    let users: String = hashes.iter().enumerate().map(|(number, hash)| format!("  user{number}: {hash}\n")).collect();
-    let server = Server::start(&format!("basic_auth_users:\n{users}"), &[]);
-    for number in 0..hashes.len() {
+    let users: Vec<_> = hashes.iter().enumerate().map(|(number, hash)| format!("  user{number}: {hash}\n")).collect();
+    let server = Server::start(&format!("basic_auth_users:\n{}", users.concat()), &[]);
+    for (number, hash) in hashes.iter().enumerate() {
         let user = format!("user{number}");
-        assert_eq!((server.status(&user, "secret"), server.status(&user, "Secret")), (200, 401), "{}", hashes[number]);
+        assert_eq!((server.status(&user, "secret"), server.status(&user, "Secret")), (200, 401), "{hash}");
     }
 }
 

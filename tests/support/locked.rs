@@ -87,10 +87,10 @@ impl Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name = called("identity");
         change(&mut params);
-        Self::with_key(issuer, &KeyPair::generate().unwrap(), params)
+        Self::with_key(issuer, &KeyPair::generate().unwrap(), &params)
     }
 
-    fn with_key(issuer: Option<&Authority>, key: &KeyPair, params: CertificateParams) -> Self {
+    fn with_key(issuer: Option<&Authority>, key: &KeyPair, params: &CertificateParams) -> Self {
         let certificate = match issuer {
             Some(issuer) => params.signed_by(key, issuer),
             None => params.self_signed(key),
@@ -114,7 +114,7 @@ impl Identity {
 
     /// The same with a key.
     pub fn server_with(issuer: &Authority, key: &KeyPair) -> Self {
-        Self::with_key(Some(issuer), key, CertificateParams::new(["localhost".to_owned()]).unwrap())
+        Self::with_key(Some(issuer), key, &CertificateParams::new(["localhost".to_owned()]).unwrap())
     }
 }
 
