@@ -508,7 +508,7 @@ fn excess_wrong_passwords_get_503() {
     let server = Server::start(&users(&[("alice", "secret")], 10), &[]);
     assert_eq!(server.status("alice", "secret"), 200);
     let busy = thread::scope(|scope| {
-        let clients: Vec<_> = (0..60)
+        let clients: Vec<_> = (0..100)
             .map(|number| {
                 scope.spawn({
                     let server = &server;
@@ -521,7 +521,7 @@ fn excess_wrong_passwords_get_503() {
         assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
         statuses.iter().filter(|status| **status == 503).count()
     });
-    assert!(busy > 10, "{busy} of 60 were turned away");
+    assert!(busy > 10, "{busy} of 100 were turned away");
     assert_eq!(server.status("alice", "secret"), 200);
 }
 

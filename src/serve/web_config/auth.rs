@@ -1,12 +1,8 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
 //! A bcrypt hash is slow on purpose, so it is computed once for a password that is right. From then on the user is recognised by
-//! a keyed hash of that password, which is fast. All other passwords are checked one at a time,
-//! in the order in which they came: wrong passwords use at most one core, however many clients send them, and do not delay
-//! clients that are recognised.
-//!
-//! Few passwords may wait, so that the last one gets its turn within a scrape timeout, and their connections leave room for
-//! other clients.
+//! a keyed hash of that password, which is fast. All other passwords are checked one at a time, in the order in which they came:
+//! wrong passwords use at most one core, however many clients send them, and do not delay clients that are recognised.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,10 +16,12 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::serve::lock;
+use crate::serve::{MAX_CONNECTIONS, lock};
 
-/// How many passwords wait to be checked: as many as are checked within a scrape timeout at the usual cost of 10.
-const MAX_WAITING: usize = 16;
+/// How many passwords wait to be checked. Each has a connection, so the other half of those is left to clients that are recognised.
+const MAX_WAITING: usize = 64;
+
+const _: () = assert!(MAX_WAITING <= MAX_CONNECTIONS / 2);
 
 /// How long a request waits for its password to be checked: Prometheus' default scrape timeout, after which it has given up.
 const MAX_WAIT: Duration = Duration::from_secs(10);

@@ -153,6 +153,9 @@ pub fn failure(error: &io::Error) -> String {
             "the client sent no certificate, or has none of a kind that is supported (RSA, P-256, P-384, Ed25519)"
                 .to_owned()
         }
+        Some(Error::PeerIncompatible(why)) => {
+            format!("the client supports no version, cipher suite, curve or signature that is on offer ({why:?})")
+        }
         Some(Error::AlertReceived(alert)) => {
             let what = match alert {
                 AlertDescription::UnknownCA => "the client does not trust the certificate in cert_file",
