@@ -408,6 +408,34 @@ fn limit_descriptors(exporter: &Exporter, number: u64) {
     prlimit(process, Resource::Nofile, Rlimit { current: Some(number), maximum }).unwrap();
 }
 
+/// How many descriptors a connection takes.
+const OF_A_CONNECTION: u64 = 5;
+
+/// Sets the limit so that this many descriptors are left.
+fn leave_descriptors(exporter: &Exporter, number: u64) {
+    let open = fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap();
+    let open: Vec<u64> = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let left = |limit: u64| limit - open.iter().map(|open| u64::from(*open < limit)).sum::<u64>();
+    limit_descriptors(exporter, (1..4096).find(|limit| left(*limit) == number).unwrap());
+}
+
+#[test]
+fn last_descriptors_serve_a_connection_until_somebody_waits() {
+    let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
+    leave_descriptors(&exporter, OF_A_CONNECTION);
+    let mut kept = exporter.open("");
+    for _ in 0..2 {
+        // Longer than a connection has to be idle before it makes room.
+        thread::sleep(Duration::from_millis(500));
+        kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(kept.read(&mut [0; 1000]).unwrap() > 0, "{:?}", exporter.log());
+    }
+    assert_eq!(exporter.log().len(), 1, "{:?}", exporter.log());
+    assert_eq!(exporter.get("/health").status, 200);
+    exporter.wait_for_log("cannot accept a connection");
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+}
+
 #[test]
 fn limit_on_connections_grows_back_after_a_shortage() {
     let (bridge, gate) = gated();
@@ -432,11 +460,8 @@ fn limit_on_connections_grows_back_after_a_shortage() {
 fn serves_one_client_at_a_time_with_the_fewest_descriptors() {
     let bridge = FakeBridge::slow(Duration::from_millis(100), CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
-    // Room for one connection, which takes five descriptors, and for one fetch. That is a limit of 16.
-    let open = fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap();
-    let open: Vec<u64> = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-    let free = |limit: u64| limit - open.iter().map(|number| u64::from(*number < limit)).sum::<u64>();
-    limit_descriptors(&exporter, (1..4096).find(|limit| free(*limit) == 6).unwrap());
+    // Room for one connection and one fetch. That is a limit of 16.
+    leave_descriptors(&exporter, OF_A_CONNECTION + 1);
     let crowd: Vec<_> = (0..20).map(|_| exporter.open(SCRAPE)).collect();
     exporter.wait_for_log("cannot accept a connection");
     drop(crowd);
