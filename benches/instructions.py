@@ -86,8 +86,8 @@ def cases(directory):
 def count(executable, files, directory):
     """Runs all cases in one process; callgrind writes one file for each."""
     command = [
-        "valgrind", "--quiet", "--tool=callgrind", "--collect-atstart=no", "--compress-strings=no", "--compress-pos=no",
-        f"--toggle-collect={COUNTED}", f"--dump-after={COUNTED}", "--callgrind-out-file=counts", executable,
+        "valgrind", "--quiet", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no",
+        f"--dump-before={COUNTED}", f"--dump-after={COUNTED}", "--callgrind-out-file=counts", executable,
     ]
     arguments = [word for (_, names, form), file in files for word in (names, form, str(file))]
     # A fixed environment: it is on the stack, and its size shifts everything above it.
@@ -96,7 +96,8 @@ def count(executable, files, directory):
     if done.returncode:
         sys.exit(f"bench-instructions: valgrind ended with {done.returncode}")
     for number, (case, _) in enumerate(files, start=1):
-        yield case, read(pathlib.Path(directory) / f"counts.{number}")
+        # Odd numbers have what comes before. It must not be left out by --toggle-collect, which leaves its calls in the count.
+        yield case, read(pathlib.Path(directory) / f"counts.{2 * number}")
 
 
 def read(profile):

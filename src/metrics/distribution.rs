@@ -61,11 +61,15 @@ impl Distribution {
     /// metrics. It also says when it was `created`, which is dropped.
     fn from_buckets(value: &Value) -> Option<Self> {
         let (mut count, mut sum) = (None, None);
-        let mut buckets = buckets(value, BUCKET, "+Inf", |key, value| match key {
-            "count" => count = value.number(),
-            "sum" => sum = value.number(),
-            _ => {}
-        })?;
+        let mut buckets = buckets(
+            value,
+            |key| key.strip_prefix(BUCKET),
+            |key, value| match key {
+                "count" => count = value.number(),
+                "sum" => sum = value.number(),
+                _ => {}
+            },
+        )?;
         let mut below = 0;
         for (_, count) in &mut buckets {
             let cumulative = *count;
@@ -87,11 +91,15 @@ impl Distribution {
             _ => {}
         })?;
         let mut above = None;
-        let mut buckets = buckets(&ranges?, "<= ", "", |key, value| {
-            if key.starts_with("> ") {
-                above = Some(value);
-            }
-        })?;
+        let mut buckets = buckets(
+            &ranges?,
+            |key| key.strip_prefix("<= "),
+            |key, value| {
+                if key.starts_with("> ") {
+                    above = Some(value);
+                }
+            },
+        )?;
         buckets.push((f64::INFINITY, above?.number()?.as_count()?));
         Self::new(buckets, sum?)
     }
@@ -142,21 +150,19 @@ impl Distribution {
     }
 }
 
-/// The members of an object whose keys have the prefix and an upper bound, in ascending order; `other` is called with all others. The
-/// bound is NaN, which no distribution may have, if it cannot be read. `None` if the value is not an object, or has a bucket that is not
+/// The members of an object that `bound` takes for buckets, in ascending order; `other` is called with all others. A bound is NaN, which no distribution may have, if it cannot be read. `None` if the value is not an object, or has a bucket that is not
 /// a count.
 fn buckets<'a>(
     object: &Value<'a>,
-    prefix: &str,
-    infinity: &str,
+    bound: impl Fn(&str) -> Option<&str>,
     mut other: impl FnMut(&str, Value<'a>),
 ) -> Option<Vec<(f64, u64)>> {
     let mut buckets: Vec<(Cow<str>, f64, Value)> = Vec::with_capacity(ROOM);
-    object.members(|key, value| match key.strip_prefix(prefix) {
+    object.members(|key, value| match bound(&key) {
         // One above the limit shows that there are too many.
         Some(bound) if buckets.len() <= MAX_BUCKETS => {
             let bound =
-                if bound == infinity { f64::INFINITY } else { Number::parse(bound).map_or(f64::NAN, Number::as_f64) };
+                if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound).map_or(f64::NAN, Number::as_f64) };
             buckets.push((key, bound, value));
         }
         Some(_) => {}

@@ -78,7 +78,9 @@ fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Opt
             Metric::BySize(Box::new(distribution))
         }
         (Kind::GaugeHistogram | Kind::Histogram, _) => {
-            Metric::Distribution(Box::new(Distribution::read(value)?.convert(in_unit)?))
+            let distribution = Distribution::read(value)?;
+            let is_base = source.unit.ratio() == (1, 1);
+            Metric::Distribution(Box::new(if is_base { distribution } else { distribution.convert(in_unit)? }))
         }
     })
 }
@@ -194,19 +196,23 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
 }
 
 /// The numbers of the bits that are 1.
-fn ones(words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize> {
-    words.into_iter().enumerate().flat_map(|(place, word)| {
-        let without_lowest = |word: &u64| Some(word & word.wrapping_sub(1));
-        let words = iter::successors(Some(word), without_lowest).take_while(|word| *word != 0);
-        words.map(move |word| 64 * place + word.trailing_zeros() as usize)
+fn ones(mut words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize> {
+    let mut place = 0;
+    iter::from_fn(move || {
+        while *words.get(place)? == 0 {
+            place += 1;
+        }
+        let bit = words[place].trailing_zeros() as usize;
+        words[place] &= words[place] - 1;
+        Some(64 * place + bit)
     })
 }
 
 /// The third step: the statistics that the catalogue does not list, and the number of values that are in no family.
 fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (UnknownStatistics, u64) {
     let mut lost = 0;
-    for (Known { value, exposed }, key) in known.into_iter().zip(INDEX.keys()) {
-        match value.filter(|_| !exposed) {
+    for (known, key) in known.iter().zip(INDEX.keys()).filter(|(known, _)| !known.exposed) {
+        match known.value {
             // The members of a statistic that has become an object are unknown statistics.
             Some(object @ Value::Object(_)) if !ROWS[key.rows[0]].kind.is_distribution() => {
                 unknown.push(key.text.into(), object);

@@ -7,7 +7,7 @@
 //! whose name lacks `_total`. It writes a histogram's buckets last in one format, and its bounds differently in the other, so the
 //! samples of distributions are written here.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
@@ -54,7 +54,7 @@ fn write_family(text: &mut String, Family { descriptor, metric }: &Family, forma
             text.push_str(head.trim_end().trim_end_matches(descriptor.name));
             for (size, count) in distribution.by_size().into_iter().flatten() {
                 text.push_str(descriptor.name);
-                write_labels(text, [("conference_size", &*size.to_string())].into_iter());
+                write_labels(text, [("conference_size", itoa::Buffer::new().format(size))].into_iter());
                 write_line_end(text, Number::Unsigned(count));
             }
         }
@@ -72,7 +72,8 @@ fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind
     for (bound, count) in distribution.buckets() {
         cumulative += count;
         text.push_str(bucket);
-        write_bound(text, *bound);
+        // Alike in both formats: a series must not change its name with the scraper.
+        write_number(text, Number::Float(*bound));
         text.push_str("\"} ");
         write_line_end(text, Number::Unsigned(cumulative));
     }
@@ -190,16 +191,31 @@ fn write_unknown(text: &mut String, name: &str, key: &str, value: &UnknownValue,
     }
 }
 
-/// Writes a number as prometheus-client would, and ends the line.
+/// Writes a number and ends the line.
 fn write_line_end(text: &mut String, number: Number) {
+    write_number(text, number);
+    text.push('\n');
+}
+
+/// Writes a number as prometheus-client would in OpenMetrics; infinities as in 0.0.4, which both formats allow.
+fn write_number(text: &mut String, number: Number) {
     match number {
         Number::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
         Number::Negative(number) => text.push_str(itoa::Buffer::new().format(number)),
         Number::Float(f64::INFINITY) => text.push_str("+Inf"),
         Number::Float(f64::NEG_INFINITY) => text.push_str("-Inf"),
-        Number::Float(number) => text.push_str(dtoa::Buffer::new().format(number)),
+        Number::Float(number) => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared with the number")]
+            let whole = number as u32;
+            if f64::from(whole).to_bits() == number.to_bits() {
+                // Most floats of a bridge, and cheaper to write.
+                text.push_str(itoa::Buffer::new().format(whole));
+                text.push_str(".0");
+            } else {
+                text.push_str(dtoa::Buffer::new().format(number));
+            }
+        }
     }
-    text.push('\n');
 }
 
 /// Writes labels and the space behind them.
@@ -223,13 +239,4 @@ fn write_labels<'a>(text: &mut String, labels: impl Iterator<Item = (&'a str, &'
         before = ',';
     }
     text.push_str("} ");
-}
-
-/// Writes an upper bound, spelt alike in both formats: a series must not change its name with the scraper.
-fn write_bound(text: &mut String, bound: f64) {
-    if bound.is_infinite() {
-        return text.push_str("+Inf");
-    }
-    // Debug, because Display never uses an exponent.
-    write!(text, "{bound:?}").expect("writing to a string does not fail");
 }

@@ -28,12 +28,12 @@ pub enum Number {
 impl Number {
     /// Reads the text of a JSON number. `None` if it is not one, or too large for a float.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        if let Ok(number) = text.parse() {
-            return Some(Self::Unsigned(number));
-        }
         // A whole number as Java writes a float, read without the parser of floats.
         if let Some(Ok(number)) = text.strip_suffix(".0").map(str::parse::<u32>) {
             return Some(Self::Float(number.into()));
+        }
+        if let Ok(number) = text.parse() {
+            return Some(Self::Unsigned(number));
         }
         if let Ok(number) = text.parse::<i64>() {
             return Some(if number < 0 { Self::Negative(number) } else { Self::Unsigned(0) });

@@ -4,7 +4,6 @@
 //! hostile report costs; none of them is near what a bridge sends.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::metrics::catalogue::{self, Kind, compare};
@@ -155,10 +154,8 @@ impl<'a> Unknown<'a> {
     fn add_all(&mut self, prefix: &str, mut members: Members<'a>, nesting: usize) {
         members.tidy();
         self.unexposed += members.dropped;
-        let mut path = prefix.to_owned();
         for (key, value) in members.members {
-            path.truncate(prefix.len());
-            path.push_str(&key);
+            let path = if prefix.is_empty() { key } else { format!("{prefix}{key}").into() };
             if !self.add(&path, value, nesting) {
                 self.unexposed += 1;
             }
@@ -201,7 +198,8 @@ impl UnknownStatistics {
         self.text.push_str(if of_export.is_some() { "jitsi_media_export" } else { "jitsi_" });
         let mut key_start = self.text.len();
         let end;
-        if of_export.is_none() && key.bytes().all(is_name) {
+        // Without a branch for each byte.
+        if of_export.is_none() && key.bytes().fold(true, |all, b| all & is_name(b)) {
             self.text.push_str(key);
             end = self.text.len();
         } else {
@@ -216,9 +214,14 @@ impl UnknownStatistics {
     /// Sorts by name. Of several with one name, the first that was added stays.
     fn sort(&mut self) {
         let Self { text, list } = self;
-        let name = |statistic: &UnknownStatistic| &text[statistic.name.clone()];
-        list.sort_by(|one, other| compare(name(one), name(other)));
-        list.dedup_by(|later, earlier| compare(name(later), name(earlier)).is_eq());
+        let order = |one: &UnknownStatistic, other: &UnknownStatistic| {
+            compare(&text[one.name.clone()], &text[other.name.clone()])
+        };
+        // The keys came sorted, so the names are too, unless there were nested objects or odd characters.
+        if !list.is_sorted_by(|one, other| order(one, other).is_lt()) {
+            list.sort_by(order);
+            list.dedup_by(|later, earlier| order(later, earlier).is_eq());
+        }
     }
 
     /// Removes what has a name that belongs to another family in either format: a parser would see one sample twice, or a sample in
@@ -226,33 +229,39 @@ impl UnknownStatistics {
     fn remove_taken(&mut self, reserved: impl Iterator<Item = Names>) {
         // The metrics about the scrape are always present.
         let own = catalogue::OWN.iter().map(|own| (own.name, own.kind.suffixes()));
-        let mut taken: Taken = reserved.chain(own).map(|(base, suffixes)| (base.into(), suffixes)).collect();
-        let Self { text, list } = self;
-        let suffixes = Kind::Histogram.suffixes();
-        list.retain(|UnknownStatistic { name, value, .. }| {
-            let UnknownValue::Histogram(_) = value else { return true };
-            let name = &text[name.clone()];
-            let is_free = suffixes.iter().all(|suffix| !is_taken(&taken, &format!("{name}{suffix}")));
-            if is_free {
-                taken.insert(name.to_owned().into(), suffixes);
+        let is_histogram = |statistic: &UnknownStatistic| matches!(statistic.value, UnknownValue::Histogram(_));
+        let has_histograms = self.list.iter().any(is_histogram);
+        let of_samples = &Kind::Histogram.suffixes()[1..];
+        let mut name = String::new();
+        for (base, suffixes) in reserved.chain(own) {
+            // The names that begin with the base come one after the other.
+            let first =
+                self.list.partition_point(|statistic| compare(&self.text[statistic.name.clone()], base).is_lt());
+            let is_near =
+                self.list.get(first).is_some_and(|statistic| self.text[statistic.name.clone()].starts_with(base));
+            for suffix in suffixes.iter().filter(|_| is_near || has_histograms) {
+                name.clear();
+                name.extend([base, suffix]);
+                self.remove(&name, |_| true);
+                let histograms = of_samples.iter().filter(|_| has_histograms).filter_map(|end| name.strip_suffix(end));
+                histograms.for_each(|histogram| self.remove(histogram, is_histogram));
             }
-            is_free
-        });
-        list.retain(|UnknownStatistic { name, value, .. }| match value {
-            UnknownValue::Number(_) => !is_taken(&taken, &text[name.clone()]),
-            UnknownValue::Histogram(_) => true,
-        });
+        }
+        let histograms = self.list.iter().filter(|statistic| is_histogram(statistic));
+        let histograms: Vec<_> = histograms.map(|histogram| self.text[histogram.name.clone()].to_owned()).collect();
+        for name in histograms.iter().flat_map(|name| of_samples.iter().map(move |suffix| format!("{name}{suffix}"))) {
+            self.remove(&name, |_| true);
+        }
     }
-}
 
-/// Names that belong to families: bases with their suffixes.
-type Taken = HashMap<Cow<'static, str>, &'static [&'static str]>;
-
-/// Whether a name is a base with one of its suffixes.
-fn is_taken(taken: &Taken, name: &str) -> bool {
-    let has = |base, suffix| taken.get(base).is_some_and(|suffixes| suffixes.contains(&suffix));
-    let with_suffix = name.rfind('_').map(|place| name.split_at(place));
-    has(name, "") || with_suffix.is_some_and(|(base, suffix)| has(base, suffix))
+    /// Removes the statistic of this name, if it is one of those.
+    fn remove(&mut self, name: &str, those: impl Fn(&UnknownStatistic) -> bool) {
+        let Self { text, list } = self;
+        let place = list.binary_search_by(|statistic| compare(&text[statistic.name.clone()], name));
+        if let Some(place) = place.ok().filter(|place| those(&list[*place])) {
+            list.remove(place);
+        }
+    }
 }
 
 #[cfg(test)]
