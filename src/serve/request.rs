@@ -80,9 +80,8 @@ impl Request {
     }
 }
 
-/// A positive number of seconds. Public for the fuzzer.
-#[must_use]
-pub fn seconds(header: &str) -> Option<Duration> {
+/// A positive number of seconds. Anything else is ignored.
+fn seconds(header: &str) -> Option<Duration> {
     let seconds = header.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
 }
@@ -146,6 +145,8 @@ impl Response {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -165,6 +166,19 @@ mod tests {
             ("1,2", None),
         ] {
             assert_eq!(seconds(header), expected.map(Duration::from_secs_f64), "{header:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn seconds_are_positive(header in "\\PC{0,12}|[0-9]{0,3}\\.[0-9]{1,12}|1e-?[0-9]{1,3}") {
+            match (seconds(&header), header.trim().parse::<f64>()) {
+                (Some(read), Ok(number)) => {
+                    prop_assert!(!read.is_zero() && (read.as_secs_f64() - number).abs() <= 1e-9 * number.max(1.0), "{:?}", read);
+                }
+                (Some(read), Err(_)) => prop_assert!(false, "{:?}", read),
+                (None, number) => prop_assert!(number.is_err() || number.is_ok_and(|number| !(1e-9..=1e18).contains(&number))),
+            }
         }
     }
 
