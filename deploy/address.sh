@@ -2,12 +2,12 @@
 # Prints the address of the repository, https://HOST/OWNER/NAME, or nothing if it is not known. Releases link to it; no file in
 # the tree names it.
 #
-# JITSIEXPORTER_ADDRESS if that is set, even if it is empty; in a GitHub workflow its repository; otherwise the remote "origin".
+# REPOSITORY_ADDRESS if that is set, even if it is empty; in a GitHub workflow its repository; otherwise the remote "origin".
 set -eu
 cd "$(dirname "$0")"
 
-if [ -n "${JITSIEXPORTER_ADDRESS+set}" ]; then
-    address=$JITSIEXPORTER_ADDRESS
+if [ -n "${REPOSITORY_ADDRESS+set}" ]; then
+    address=$REPOSITORY_ADDRESS
 elif [ -n "${GITHUB_REPOSITORY:-}" ]; then
     address=${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY
 else

@@ -19,7 +19,7 @@ if [ -n "$address" ]; then
     trap 'cp -p "$manifest" Cargo.toml; rm "$manifest"' EXIT
     sed "s|^readme = .*|&\nrepository = \"$address\"|" "$manifest" > Cargo.toml
 elif [ -z "${1:-}" ]; then
-    echo "publish: the address of the repository is not known; set JITSIEXPORTER_ADDRESS" >&2
+    echo "publish: the address of the repository is not known; set REPOSITORY_ADDRESS" >&2
     exit 1
 fi
 case "${1:-}" in

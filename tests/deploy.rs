@@ -620,7 +620,7 @@ fn alerts_have_severity_texts_and_a_runbook_section() {
 fn released_rules_link_to_the_runbook_of_the_release() {
     let script = root().join("deploy/prometheus/released.sh");
     let address = "https://example.org/owner/name";
-    let printed = Command::new(script).env("JITSIEXPORTER_ADDRESS", address).output().expect("a shell");
+    let printed = Command::new(script).env("REPOSITORY_ADDRESS", address).output().expect("a shell");
     let page = format!("{address}/blob/v{}/{RUNBOOK}", env!("CARGO_PKG_VERSION"));
     // The command at the head of the file names the path that it replaces.
     let (head, groups) =

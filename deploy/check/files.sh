@@ -23,7 +23,7 @@ systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd
 # Without an address no link is dead in what is released, and with one none is lost.
 workdir
 for address in "" https://git.example.org/owner/name; do
-    export JITSIEXPORTER_ADDRESS="$address"
+    export REPOSITORY_ADDRESS="$address"
     deploy/documents.py "$work/documents$address" 2>/dev/null
     JITSIEXPORTER_TEST_DOCUMENTS="$work/documents$address" quiet cargo test --quiet --test documents
 done

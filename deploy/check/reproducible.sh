@@ -17,8 +17,8 @@ ln -s "$cargo_home/registry/index" "$cargo_home/registry/cache" "$work/cargo/reg
 if [ -e "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$work/cargo"; fi
 
 # A clone has another origin.
-JITSIEXPORTER_ADDRESS=$(deploy/address.sh)
-export JITSIEXPORTER_ADDRESS
+REPOSITORY_ADDRESS=$(deploy/address.sh)
+export REPOSITORY_ADDRESS
 cd "$work/somewhere else"
 CARGO_HOME=$work/cargo CARGO_TARGET_DIR=$work/target deploy/dist.sh "${@:-x86_64}"
 cd dist
