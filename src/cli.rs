@@ -132,7 +132,7 @@ macro_rules! options {
     };
 }
 
-/// The names that dashboards for the older exporters expect.
+/// Selects the names that dashboards for the older exporters expect.
 const LEGACY: (&str, &str) = ("legacy-names", "true");
 /// Both parts of the address, with Go's defaults.
 const HOST_AND_PORT: Implied = &[("listen-address", "[{host}]:{port}"), LEGACY];
@@ -154,7 +154,7 @@ options! {
     }
     switches {
         legacy_names "legacy-names" ["JITSIEXPORTER_LEGACY_NAMES"]:
-            "use the names and units of the older exporters: jitsi_<key>, as the bridge sends it";
+            "use the legacy names, those of the older exporters: jitsi_<key>, in the unit of the bridge";
         once "once" ["JITSIEXPORTER_ONCE"]:
             "print one scrape as text 0.0.4 and exit, with status 1 if the bridge is not up";
         demo "demo" ["JITSIEXPORTER_DEMO"]:

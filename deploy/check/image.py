@@ -69,7 +69,7 @@ LAUNCHES = [
     ("zwindler's unit", ["/jitsiexporter"], ["--url=http://127.0.0.1:8080/colibri/stats", "--host=0.0.0.0", "--port=9700"], 9700, "legacy"),
 ]
 
-# A sample of either naming that the other does not have.
+# A sample that only standard names contain, and one that only legacy names contain.
 STANDARD = "\njitsi_conferences_created_total "
 LEGACY = "\njitsi_total_conferences_created "
 

@@ -1,4 +1,4 @@
-//! Whatever a bridge sends: both formats in both namings are valid, agree, and account for every value.
+//! Any report of a bridge: in standard and in legacy names, both formats are valid, agree, and account for every value.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Feeds real readers of metrics with the exporter's responses, and compares what arrives with what was sent.
 
-Each reader gets both formats of a report of /colibri/stats and of the bridge's own metrics, in both namings, whichever format it asks
+Each reader gets both formats of a report of /colibri/stats and of the bridge's own metrics, in standard and in legacy names, whichever format it asks
 for. Name, labels and value of each sample that it has afterwards are compared with the exposition, as a strict reader of our own
 (exposition.py) reads it. rules.tsv says what a reader changes by its own rules: every other sample must arrive once, as it was sent,
 and nothing else. A rule that no longer holds is an error too, as is another version of a reader.

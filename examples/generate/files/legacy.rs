@@ -1,4 +1,4 @@
-//! The names of the older exporters and their replacements: a table for people, recording rules for Prometheus.
+//! The legacy names and their standard names: a table for people, recording rules for Prometheus.
 
 use std::fmt::Write as _;
 
@@ -12,19 +12,19 @@ pub fn files() -> Vec<File> {
 
 /// A legacy name and the query for its value.
 struct Old {
-    /// The name, with labels if the table shows them.
+    /// The legacy name, with labels if the table shows them.
     name: String,
-    /// The current name.
+    /// The standard name.
     current: String,
-    /// The query for the old value. `None` if there is none.
+    /// The query for the legacy value, if there is one.
     query: Option<String>,
-    /// The recording rules: label and expression. Empty if the name is unchanged.
+    /// The recording rules: label and expression. Empty if both names are the same.
     rules: Vec<(Option<(&'static str, String)>, String)>,
     /// The remark in the table.
     note: &'static str,
 }
 
-/// Converts the current value to the old unit.
+/// A query that converts a value to the legacy unit.
 fn in_old_unit(name: &str, unit: Unit) -> String {
     match unit.ratio() {
         (1, 1) => name.to_owned(),
@@ -58,10 +58,10 @@ fn old(name: &str, current: &str, note: &'static str) -> Old {
     Old { name: name.to_owned(), current: current.to_owned(), query: None, rules: Vec::new(), note }
 }
 
-/// A name with a query, and a rule unless nothing changes or the name now means something else.
+/// A name with a query. It gets a rule, unless it is a standard name too, of the same metric or of another one.
 fn simple(name: &str, current: &str, query: String) -> Old {
     let taken = ROWS.iter().any(|row| row.standard.name == name);
-    let note = if taken && name != query { "No rule: the name now means something else." } else { "" };
+    let note = if taken && name != query { "No rule: as a standard name it means something else." } else { "" };
     let rules = if taken || name == query { Vec::new() } else { vec![(None, query.clone())] };
     Old { query: Some(query), rules, ..old(name, current, note) }
 }
@@ -115,21 +115,21 @@ fn old_names() -> Vec<Old> {
 
 fn table() -> String {
     let mut text = String::from(
-        "# Names of the older exporters and their replacements\n\n\
+        "# Legacy names and standard names\n\n\
          Generated from the catalogue by `make generate`; do not edit.\n\n\
-         The older exporters expose each key of the bridge as `jitsi_<key>`, in the unit in which the bridge sends it. This exporter uses\n\
-         base units, and counters end in `_total`. The table has the current name for each old one, and a query for the old value. There\n\
-         are three ways to keep a dashboard that uses the legacy names:\n\n\
+         The *legacy names* are those of the older exporters: each key of the bridge as `jitsi_<key>`, in the unit in which the bridge\n\
+         sends it. The *standard names* of this exporter are in base units, and counters end in `_total`. The table lists the standard\n\
+         name for each legacy name, and a query for the legacy value. There are three ways to keep a dashboard that uses legacy names:\n\n\
          - edit it with this table;\n\
-         - load [legacy.yml](legacy.yml) into Prometheus: recording rules for each old name that differs. They have values from the time\n\
-         \x20 at which they are loaded, and lag by one evaluation;\n\
-         - start the exporter with `--legacy-names`: it exposes the legacy names itself. The dashboards and rules in this repository need\n\
-         \x20 the current names.\n\n\
+         - load [legacy.yml](legacy.yml) into Prometheus: recording rules for each legacy name that is not a standard name. They record\n\
+         \x20 from the time at which they are loaded, and lag by one evaluation;\n\
+         - start the exporter with `--legacy-names`, so that it exposes the legacy names. The dashboards and rules in this repository need\n\
+         \x20 the standard names.\n\n\
          `jitsi_fetch_errors` of jitsiexporter (Go) counted failed fetches. The failed scrapes of the last hour, by reason, are\n\
          `count_over_time(jitsi_scrape_error[1h])`.\n\n\
-         Before 2.1-158 the bridge sent `octo_receive_bitrate` and `octo_send_bitrate` in kilobits per second. The query gives what the\n\
-         bridge sent, as the older exporters do.\n\n\
-         | old name | name | old value | |\n|---|---|---|---|\n",
+         Before 2.1-158 the bridge sent `octo_receive_bitrate` and `octo_send_bitrate` in kilobits per second. The query returns the\n\
+         number that the bridge sent, as the older exporters do.\n\n\
+         | legacy name | standard name | legacy value | |\n|---|---|---|---|\n",
     );
     for old in old_names() {
         let query = match &old.query {
@@ -147,9 +147,9 @@ fn rules() -> String {
     let mut text = String::from(
         "# Generated from the catalogue by `make generate`; do not edit.\n\
          #\n\
-         # Recording rules that give dashboards the names of the older exporters. Only names that differ are here; LEGACY.md has all.\n\
-         # Do not use them together with --legacy-names, or with an older exporter under the same job and instance: both would write\n\
-         # the same series.\n\
+         # Recording rules for dashboards that use the legacy names. LEGACY.md lists all of them, also those that are standard names.\n\
+         # Do not use the rules together with --legacy-names, or with an older exporter under the same job and instance: both would\n\
+         # write the same series.\n\
          groups:\n  - name: jitsi-legacy\n    rules:\n",
     );
     for old in old_names() {
