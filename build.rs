@@ -16,8 +16,8 @@ fn main() {
     }
 }
 
-/// The first 12 digits of the commit, from the environment (builds without a repository, such as in a container), from what
-/// `cargo publish` put into the package, or from git.
+/// The first 12 digits of the commit: from the environment (for builds without a repository, such as in a container), from the file
+/// that `cargo publish` puts into the package, or from git.
 fn revision() -> Option<String> {
     let given = std::env::var("JITSIEXPORTER_COMMIT").ok().filter(|commit| !commit.is_empty());
     let packaged = || {
@@ -29,11 +29,11 @@ fn revision() -> Option<String> {
 }
 
 fn from_git() -> Option<String> {
-    // A package that is unpacked inside another repository must not take its commit.
+    // A package that is unpacked inside another repository must not use the commit of that repository.
     if !Path::new(".git").exists() {
         return None;
     }
-    // In a worktree, `.git` is a file and these are elsewhere.
+    // In a worktree, `.git` is a file, and git knows where these files are.
     for path in ["HEAD", "logs/HEAD"].into_iter().filter_map(|path| git(&["rev-parse", "--git-path", path])) {
         if Path::new(&path).exists() {
             println!("cargo::rerun-if-changed={path}");

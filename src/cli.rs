@@ -1,9 +1,9 @@
 //! Turns the command line and the environment into a [`Config`].
 //!
 //! [`OPTIONS`] is the table of options: the parser, argh's help, the environment, the manual page, the completions and the README
-//! are made from it. Go's `flag` accepts `-url`, `--url=x` and dots in names; argh does not, so it only makes the help. What other
-//! exporters' options imply is data in the table. A value comes from the command line, from what the command line implies, from the
-//! environment, or from the table, in this order.
+//! are made from it. Go's `flag` accepts `-url`, `--url=x` and dots in names; argh does not, so it is used for the help only. The
+//! table also says which options are implied by the options of other exporters. The value of an option is the first of: what was
+//! typed, what other typed options imply, the environment variable, the default.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ use crate::words::quoted;
 /// The version, and the commit it was built from if that is known.
 pub const VERSION: &str = env!("BUILD_VERSION");
 
-/// Every shorter timeout fails every scrape.
+/// With a shorter timeout every scrape would fail.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-/// No scrape takes an hour: a longer timeout is a mistake in the unit.
+/// No scrape takes an hour, so a longer timeout is a mistake, probably in the unit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The upper limit of `--max-scrapes`. Below the limit on connections, so that a client above it can still be answered 503.
+/// The upper limit of `--max-scrapes`. It is below the limit on connections, so that a scrape too many can be answered with 503.
 pub const MAX_SCRAPES: usize = 100;
 
 const _: () = assert!(MAX_SCRAPES < MAX_CONNECTIONS);
@@ -41,7 +41,7 @@ pub struct CliOption {
     pub name: &'static str,
     /// The name of the value in the help. Empty for a switch.
     pub value: &'static str,
-    /// The value if none is given.
+    /// The default.
     pub default: &'static str,
     /// The environment variable.
     pub variable: &'static str,
@@ -49,11 +49,11 @@ pub struct CliOption {
     pub help: &'static str,
     /// Whether it may be given several times. Otherwise the last one counts.
     pub repeats: bool,
-    /// For an option of another exporter: the options of ours that it sets, unless they are typed. `{}` makes it another name of
-    /// that option. `{name}` stands for the value of the option of that name.
+    /// For an option of another exporter: the options of this one that it sets, unless they are typed, with their values. In a value,
+    /// `{name}` stands for the value of the option of that name. `{}` is the option's own value: the two are names of one option.
     pub implies: Implied,
-    /// For a value that is a part of what it implies: checks it, so that an error quotes what was typed and not the whole. The
-    /// result replaces the placeholder.
+    /// For a value that is only a part of the implied value: checks the part, so that an error quotes what was typed. The result
+    /// replaces the placeholder.
     pub part: Option<Part>,
 }
 
@@ -70,13 +70,14 @@ impl CliOption {
         Self { name, value: "", default: "", variable: "", help, repeats: false, implies: &[], part: None }
     }
 
-    /// The name of our option that it is another name of, or its own name.
+    /// The name of the option that this is another name of, or its own name.
     fn canonical(&self) -> &'static str {
         self.implies.iter().find(|(_, value)| *value == "{}").map_or(self.name, |(name, _)| name)
     }
 }
 
-/// A host for an address, without brackets. jitsiexporter (Go) puts `-host` in front of `:PORT` as it is, so an IPv6 address has them.
+/// A host for an address, without brackets. For jitsiexporter (Go), an IPv6 address in `-host` needs brackets, because it puts the
+/// value in front of `:PORT` unchanged.
 fn host(text: &str) -> Result<&str, &'static str> {
     let host = text.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(text);
     let is_host = format!("[{host}]:0").parse::<Listen>().is_ok();
@@ -87,14 +88,14 @@ fn port(text: &str) -> Result<&str, &'static str> {
     text.parse::<u16>().map(|_| text).map_err(|_| "is not a port from 0 to 65535")
 }
 
-/// Makes the table, and the struct from which argh makes the help, from the rows `values` and `switches`.
+/// Makes the table of options, and the struct from which argh makes the help.
 macro_rules! options {
     (
         values { $($field:ident $name:tt <$value:tt> $(= $default:tt)? [$variable:tt]: $help:tt $($repeats:ident)?;)* }
         switches { $($switch:ident $switch_name:tt $([$switch_variable:tt])?: $switch_help:tt;)* }
         others { $($other:tt $(<$other_value:tt>)? $(= $other_default:tt)? $($part:ident)? => $implies:expr, $other_help:tt;)* }
     ) => {
-        /// All options: our own, then those of other exporters.
+        /// All options: those of this exporter, then those of other exporters.
         pub static OPTIONS: &[CliOption] = &[
             $(CliOption { value: $value, default: concat!($($default)?), variable: $variable,
                 repeats: !concat!($(stringify!($repeats))?).is_empty(), ..CliOption::switch($name, $help) },)*
@@ -206,7 +207,7 @@ pub struct Config {
     pub web_config_file: Option<PathBuf>,
     /// The option that chose legacy names, as it was typed, or its variable.
     pub legacy_names_by: Option<String>,
-    /// Lines for the log: what was typed or set, and has no effect.
+    /// Lines for the log about options and variables that have no effect.
     pub notices: Vec<String>,
 }
 
@@ -234,7 +235,7 @@ pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command
     let given = |name| all(name).next().filter(|setting| !setting.value.is_empty());
     // Options with a default always have a value.
     let value = |name| all(name).next().ok_or_else(|| format!("--{name} has no value"));
-    // Checked even where it is not needed.
+    // Switches are checked even if their value is not used.
     for setting in settings.iter().filter(|setting| setting.option.value.is_empty()) {
         convert(setting, switch)?;
     }
@@ -248,7 +249,7 @@ pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command
     if is_demo && url.is_typed() {
         return Err(format!("--demo brings its own bridge and cannot be combined with {}", url.source));
     }
-    // Its error quotes the URL without the password.
+    // The error quotes the URL without the password.
     let parse_url = |url: &Setting| BridgeUrl::parse(&url.value).map_err(|error| format!("{}: {error}", url.source));
     let mut listen = Vec::new();
     for setting in all("listen-address") {
@@ -277,10 +278,10 @@ pub fn help() -> String {
 #[derive(Clone)]
 struct Setting {
     option: &'static CliOption,
-    /// What was typed: the option, or another name of it.
+    /// The option that was typed, which may be another name of `option`.
     typed: &'static CliOption,
     value: String,
-    /// What set it: an option as it was typed, with its dashes, or a variable.
+    /// Where the value comes from: the option as it was typed, with its dashes, or the variable.
     source: String,
 }
 
@@ -289,7 +290,7 @@ impl Setting {
         Self { option, typed: option, value: value.to_owned(), source: source.to_owned() }
     }
 
-    /// Whether it comes from the command line.
+    /// Whether the value comes from the command line.
     fn is_typed(&self) -> bool {
         self.source.starts_with('-')
     }
@@ -299,7 +300,7 @@ fn find(name: &str) -> Option<&'static CliOption> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 
-/// What was typed last under this name.
+/// The last typed option of this name.
 fn last<'a>(typed: &'a [Setting], name: &str) -> Option<&'a Setting> {
     typed.iter().rfind(|setting| setting.typed.name == name)
 }
@@ -330,8 +331,8 @@ fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
     Ok(Some(settings))
 }
 
-/// The values of an option: typed, implied by another exporter's option, from the environment, or the default. More than one only
-/// if the option may be given several times.
+/// The values of an option: typed, implied by another exporter's option, from the environment, or the default. There is more than
+/// one only if the option can be repeated.
 fn resolve(option: &'static CliOption, typed: &[Setting], variables: &[(String, String)]) -> Vec<Setting> {
     let mut own: Vec<_> = typed.iter().filter(|setting| setting.option.name == option.name).cloned().collect();
     if !own.is_empty() {
@@ -346,7 +347,7 @@ fn resolve(option: &'static CliOption, typed: &[Setting], variables: &[(String, 
     let variable = variables.iter().find(|(name, _)| !name.is_empty() && name == option.variable);
     let text = variable.map_or("", |(_, value)| value);
     let values = text.split(|letter| option.repeats && letter == ',');
-    // Blanks and line breaks at the ends come from files and secrets. An empty variable counts as not set.
+    // Values from files and Secrets often end in a line break. An empty variable counts as not set.
     let values = values.map(str::trim).filter(|value| !value.is_empty());
     let values: Vec<_> = values.map(|value| Setting::new(option, value, option.variable)).collect();
     if values.is_empty() && !option.default.is_empty() {
@@ -375,7 +376,7 @@ fn convert<'a, T, E: Display>(setting: &'a Setting, read: impl Fn(&'a str) -> Re
     read(value).map_err(|error| format!("{source}: {} {error}", quoted(value)))
 }
 
-/// Options of older exporters that were typed and do nothing.
+/// The line about typed options of older exporters that have no effect.
 fn without_effect(typed: &[Setting]) -> Option<String> {
     let mut sources: Vec<_> =
         typed.iter().filter(|setting| setting.typed.implies == [LEGACY]).map(|setting| &*setting.source).collect();
@@ -383,7 +384,7 @@ fn without_effect(typed: &[Setting]) -> Option<String> {
     (!sources.is_empty()).then(|| format!("no effect: {} (each scrape asks the bridge)", sources.join(", ")))
 }
 
-/// What was typed and gives way to something else that was typed.
+/// The line about typed options that have no effect because another typed option wins.
 fn dropped(typed: &[Setting]) -> Option<String> {
     let shown = |setting: &Setting| match setting.option.value {
         "" => format!("{}={}", setting.source, setting.value),
@@ -391,7 +392,7 @@ fn dropped(typed: &[Setting]) -> Option<String> {
     };
     let winner = |setting: &Setting| {
         let last = |name| typed.iter().rfind(|other| other.option.name == name);
-        // A part gives way to the whole.
+        // A part, such as `-port`, has no effect if the whole address is typed.
         let placeholder = format!("{{{}}}", setting.typed.name);
         let whole = setting.typed.implies.iter().find(|(_, template)| template.contains(&placeholder));
         let by_last = last(setting.option.name).filter(|last| !last.option.repeats && last.value != setting.value);
@@ -404,7 +405,7 @@ fn dropped(typed: &[Setting]) -> Option<String> {
     (!dropped.is_empty()).then(|| format!("dropped: {}", dropped.join(", ")))
 }
 
-/// Variables that look like ours and are not, such as a misspelt one.
+/// The line about variables that begin with [`PREFIX`] but are not of an option, such as a misspelt one.
 fn unknown(variables: &[(String, String)]) -> Option<String> {
     let known = || OPTIONS.iter().map(|option| option.variable).filter(|variable| !variable.is_empty());
     let unknown = variables.iter().filter_map(|(name, value)| {
@@ -420,19 +421,19 @@ fn unknown(variables: &[(String, String)]) -> Option<String> {
     (!unknown.is_empty()).then(|| format!("no option: {}", unknown.join(", ")))
 }
 
-/// Whether Kubernetes sets this variable, which it does in every pod for each service of the namespace: a service called
-/// jitsiexporter, or whose name begins so.
+/// Whether this variable is one that Kubernetes sets for a Service. It sets some in every pod for each Service of the namespace; a
+/// Service whose name begins with jitsiexporter gives them the prefix of ours.
 fn is_of_kubernetes(rest: &str, value: &str) -> bool {
     let rest = format!("_{rest}_");
     rest.contains("_SERVICE_HOST_")
         || rest.contains("_SERVICE_PORT_")
         || rest.split("_PORT_").skip(1).any(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
-        // What a person would set is a number.
+        // Kubernetes sets a URL; a person would set a number.
         || (rest.ends_with("_PORT_") && value.contains("://"))
 }
 
-/// The candidate that was probably meant: one that differs in few letters, or that has all words of what was typed, or the other
-/// way round.
+/// The candidate that was probably meant: one that differs in few letters, or whose words include those that were typed, or the
+/// reverse.
 fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace(['.', '_'], "-");
     let typed = plain(typed);
@@ -474,7 +475,7 @@ fn switch(text: &str) -> Result<bool, &'static str> {
     boolean(text).ok_or("is neither true nor false")
 }
 
-/// A truth value as Go's `flag` reads it, and as people write it into an environment file.
+/// A boolean, spelled as for Go's `flag`, or as in environment files.
 fn boolean(text: &str) -> Option<bool> {
     match &*text.to_ascii_lowercase() {
         "1" | "t" | "true" | "yes" | "on" => Some(true),

@@ -1,8 +1,9 @@
 //! A simulated bridge for `--demo`: a table of statistics that follow the load of a day.
 //!
-//! Not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on the
-//! time, so two requests at one moment get the same, and counters only grow. The bridge has every statistic of a current one, also
-//! those of first use, and in `/colibri/stats` the distributions that bridges sent there until 2024, because dashboards show them.
+//! It is not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on
+//! the time, so two requests at the same time get the same report, and counters never fall. The simulated bridge sends every statistic
+//! of a current bridge, also those that a bridge registers on first use. In `/colibri/stats` it also sends the distributions that
+//! bridges sent there until 2024, because dashboards show them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ pub fn native(now: Duration) -> String {
     report(now, |row| row.native)
 }
 
-/// The statistics that have a key in this source, each in the unit of the source.
+/// A report of all statistics that have a key in this source, in the units of the source.
 fn report(now: Duration, source: fn(&Row) -> Option<Source>) -> String {
     let moment = Moment::at(now);
     let member = |row: &Row| {
@@ -93,7 +94,7 @@ struct Moment {
 
 impl Moment {
     fn at(now: Duration) -> Self {
-        // The clock of a machine can be wrong.
+        // The clock of the machine may be wrong.
         let hours = (now.as_secs_f64() - STARTED).max(0.0) / 3600.0;
         let (mut load, mut load_hours) = (0.5, 0.5 * hours);
         for (period, crossing, amplitude) in WAVES {
@@ -104,7 +105,7 @@ impl Moment {
         Self { now, load, load_hours }
     }
 
-    /// How often something has happened that happens so often per hour under full load.
+    /// The total of a counter that grows by this much per hour under full load.
     fn total(&self, per_hour: f64) -> f64 {
         (self.load_hours * per_hour).floor()
     }
@@ -113,13 +114,13 @@ impl Moment {
         (1.0 + 23.0 * self.load).floor()
     }
 
-    /// How many conferences have at most 0, 1, 2, ... of something, if these shares of them have.
+    /// The number of conferences with at most 0, 1, 2, ... of something, from the shares of the conferences.
     fn cumulative(&self, shares: &'static [f64]) -> impl Iterator<Item = f64> + Clone {
         let conferences = self.conferences();
         shares.iter().map(move |share| (conferences * share).round())
     }
 
-    /// How much there is in all conferences of what is spread over them like this.
+    /// The sum over all conferences of something that is distributed over them by these shares.
     fn sum(&self, shares: &'static [f64]) -> f64 {
         self.cumulative(shares).map(|below| self.conferences() - below).sum()
     }
@@ -131,24 +132,24 @@ enum Shape {
     Flag(bool),
     /// The time of the report.
     Now,
-    /// A number that follows the load: without any, and under full load.
+    /// A number that follows the load: its value without load, and under full load.
     Real(f64, f64),
     /// The same, rounded.
     Whole(f64, f64),
     /// A number per conference, rounded.
     PerConference(f64),
-    /// A number per endpoint, rounded. Two that add up to the whole must not both end in .5.
+    /// A number per endpoint, rounded. Two that add up to a total must not both end in .5, or rounding would change the sum.
     PerEndpoint(f64),
-    /// All that is spread over the conferences like this.
+    /// The sum over all conferences, by the shares of a distribution.
     Sum(&'static [f64]),
     /// The size of the largest conference.
     Largest,
     /// A counter: how much it grows per hour under full load.
     Counter(f64),
-    /// The distribution of the conferences: the share that has at most 0, 1, 2, ... of something. The last share is 1.
+    /// A distribution of the conferences: the shares of them with at most 0, 1, 2, ... of something. The last share is 1.
     Conferences(&'static [f64]),
-    /// A distribution that accumulates: observations per hour under full load, their mean, and the upper bounds of the buckets,
-    /// each with the share of the observations up to it.
+    /// A histogram: observations per hour under full load, their mean, and the upper bound of each bucket with the share of the
+    /// observations up to it.
     Observations(f64, f64, &'static [(f64, f64)]),
 }
 use Shape::{
@@ -156,7 +157,7 @@ use Shape::{
 };
 
 impl Shape {
-    /// The value as JSON. Distributions have other forms in `/colibri/stats`.
+    /// The value as JSON. A distribution has another form in `/colibri/stats` than in the bridge's own metrics.
     fn value(&self, moment: &Moment, in_unit: impl Fn(f64) -> String, in_stats: bool) -> String {
         match *self {
             Text(text) => format!("\"{text}\""),
@@ -188,7 +189,7 @@ impl Shape {
     }
 }
 
-/// What each bucket holds alone.
+/// The count of each bucket alone.
 fn differences(cumulative: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
     cumulative.scan(0.0, |below, count| Some(count - std::mem::replace(below, count)))
 }
@@ -197,7 +198,7 @@ fn joined<T>(items: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Stri
     items.map(text).collect::<Vec<_>>().join(",")
 }
 
-/// A distribution as the bridge's own metrics have it.
+/// A distribution in the form of the bridge's own metrics.
 fn buckets(bounds: impl Iterator<Item = f64>, cumulative: impl Iterator<Item = f64> + Clone, sum: f64) -> String {
     let count = cumulative.clone().last().unwrap_or_default();
     let bounds = bounds.map(|bound| format!("{bound:?}")).chain(["+Inf".to_owned()]);
@@ -205,7 +206,7 @@ fn buckets(bounds: impl Iterator<Item = f64>, cumulative: impl Iterator<Item = f
     format!("{{{buckets},\"count\":{count:?},\"sum\":{sum:?},\"created\":{STARTED:?}}}")
 }
 
-/// A distribution as `/colibri/stats` had it in 2021.
+/// A histogram in the form of `/colibri/stats` in 2021.
 fn ranges(
     bounds: impl Iterator<Item = f64> + Clone,
     cumulative: impl Iterator<Item = f64> + Clone,
@@ -267,7 +268,7 @@ const STATISTICS: &[(&str, Shape)] = &[
     ("endpoints_with_suspended_sources", PerEndpoint(0.03)),
     ("num_eps_oversending", PerEndpoint(0.02)),
     ("tcc_unmatched_feedback", PerEndpoint(0.5)),
-    // What passes through it.
+    // Traffic.
     ("incoming_loss", Real(0.001, 0.006)),
     ("outgoing_loss", Real(0.003, 0.012)),
     ("overall_loss", Real(0.002, 0.009)),
@@ -283,7 +284,7 @@ const STATISTICS: &[(&str, Shape)] = &[
     ("tossedPacketsEnergy", Observations(380_000.0, 27.0, ENERGY)),
     ("rtp_transit_time", Observations(13_400_000.0, 2.6, TRANSIT)),
     ("rtcp_transit_time", Observations(670_000.0, 2.6, TRANSIT)),
-    // What has happened, with 120 endpoints.
+    // Counters, for about 120 endpoints.
     ("total_conferences_created", Counter(60.0)),
     ("total_conferences_completed", Counter(59.88)),
     ("total_conference_seconds", Counter(123_360.0)),
@@ -362,17 +363,17 @@ const STATISTICS: &[(&str, Shape)] = &[
     ("rtcp_transit_time_unknown_delay_total", Counter(24.0)),
 ];
 
-/// The conferences by endpoints: the share of at most 0, 1, 2, ... endpoints. The last element stands for 21 or more.
+/// The shares of conferences with at most 0, 1, 2, ... endpoints. The last element stands for 21 or more.
 const SIZES: &[f64] = &[
     0.0, 0.02, 0.2, 0.38, 0.55, 0.68, 0.77, 0.83, 0.87, 0.9, 0.92, 0.93, 0.94, 0.95, 0.955, 0.96, 0.965, 0.97, 0.975,
     0.98, 0.985, 1.0,
 ];
 
-/// The conferences by endpoints that send audio.
+/// The same by endpoints that send audio.
 const AUDIO_SENDERS: &[f64] =
     &[0.05, 0.5, 0.8, 0.92, 0.96, 0.98, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 
-/// The conferences by endpoints that send video.
+/// The same by endpoints that send video.
 const VIDEO_SENDERS: &[f64] = &[
     0.06, 0.15, 0.45, 0.7, 0.82, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
     1.0,

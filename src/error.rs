@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// What the table of causes says about one of them.
+/// A row of the table of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The label `reason` of `jitsi_scrape_error`.
@@ -27,7 +27,7 @@ macro_rules! causes {
             /// All causes, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$cause),*];
 
-            /// Its line of the table.
+            /// The row of the cause.
             #[must_use]
             pub const fn explanation(self) -> Explanation {
                 match self {
@@ -136,7 +136,7 @@ causes! {
         "use the URL of the bridge (port 8080). Jicofo has a /metrics of its own";
 }
 
-/// How much of a detail is kept, in characters: a redirect, a certificate or a library can say any amount.
+/// The longest detail, in characters. The text of a redirect, a certificate or a library has no limit.
 const MAX_DETAIL: usize = 160;
 
 /// All rows of the table, in its order.
@@ -145,7 +145,7 @@ pub fn table() -> impl Iterator<Item = Explanation> {
 }
 
 impl Cause {
-    /// This cause with what is known of this one case.
+    /// An error with this cause and a detail of this case.
     #[must_use]
     pub fn with(self, detail: impl fmt::Display) -> ScrapeError {
         let mut detail = detail.to_string();
@@ -158,7 +158,7 @@ impl Cause {
 
 /// Why a scrape failed.
 ///
-/// `{}` is the cause. `{:#}` is the cause and the remedy, as the log has it.
+/// `{}` is the cause. `{:#}` is the cause and the remedy, as in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeError {
     cause: Cause,
@@ -166,18 +166,18 @@ pub struct ScrapeError {
     detail: String,
     /// The status of the response, if that is the cause.
     code: Option<u16>,
-    /// The paths that were asked, if the URL does not say it; may be empty.
+    /// The paths that were asked, if they are not in the URL; may be empty.
     asked: &'static str,
 }
 
 impl ScrapeError {
-    /// The same error of a response of this status.
+    /// Adds the status of the response.
     #[must_use]
     pub fn code_is(self, code: u16) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// The same error of a request for these paths.
+    /// Adds the paths that were asked.
     #[must_use]
     pub fn asked(self, paths: &'static str) -> Self {
         Self { asked: paths, ..self }
@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Who opens that port lets anyone shut the bridge down.
+    /// Anyone who can reach the bridge's private port can shut the bridge down.
     #[test]
     fn no_remedy_opens_the_private_port() {
         for row in table() {

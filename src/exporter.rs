@@ -13,11 +13,11 @@ use crate::serve::request::{Request, Response, StatusCode};
 use crate::story::Story;
 
 /// Safety margin subtracted from the scraper's timeout for reading, rendering and the way back, or a quarter of the timeout if
-/// that is less: a response that says `jitsi_up 0` in time is worth more than a late one.
+/// that is less. A timeout of the bridge must reach the scraper as `jitsi_up 0` before the scraper gives up.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// A client that waits for less than this cannot blame the bridge: its timeouts are not logged. Prometheus' shortest timeout is
-/// a millisecond, and any client can send one.
+/// If a client waits for less than this, a timeout is not the bridge's fault and is not logged. Any client can send a timeout as short
+/// as Prometheus' minimum of a millisecond.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// The exporter of one bridge.
@@ -31,7 +31,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter that gives a fetch at most `timeout`, and runs at most `max_scrapes` at once.
+    /// An exporter that waits for the bridge for at most `timeout`, and runs at most `max_scrapes` scrapes at once.
     #[must_use]
     pub fn new(bridge: Bridge, names: Naming, timeout: Duration, max_scrapes: usize) -> Self {
         let permits = Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes };
@@ -87,7 +87,7 @@ impl Handler for Exporter {
         }
     }
 
-    /// Probes have no password. `/health` says nothing that they could not find out by connecting.
+    /// Probes have no password. `/health` reveals nothing that a client does not learn by connecting.
     fn is_public(&self, path: &str) -> bool {
         path == "/health"
     }
@@ -122,7 +122,7 @@ fn budget(scrape_timeout: Option<Duration>, timeout: Duration) -> Budget {
     Budget { time: timeout.min(time), is_short: wait < SHORT && time < timeout }
 }
 
-/// The limit on concurrent scrapes. There is no queue: behind a bridge that hangs, it would only make every scrape late.
+/// The limit on concurrent scrapes. There is no queue, because a queue behind a bridge that hangs would delay every scrape.
 #[derive(Debug)]
 struct Permits {
     free: AtomicUsize,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::words::plain;
 
-/// The largest file that is read, in bytes, because a device has no end. The public root certificates have 220 KB.
+/// The largest file that is read, in bytes: a device may have no end. A file of all public root certificates has 220 KB.
 const MAX: u64 = 4 << 20;
 
 /// Reads a whole file.

@@ -1,12 +1,12 @@
 //! A Prometheus exporter for the Jitsi Videobridge: each GET of `/metrics` makes one GET of the bridge's statistics and
 //! renders them. It does not poll, and remembers nothing between scrapes.
 //!
-//! This is a program. Its modules are public for `main`, tests, benchmarks and fuzzing only; they have no stable interface, and
-//! docs.rs shows only those that `main` uses.
+//! This is a program. Its modules are public only for `main`, tests, benchmarks and fuzzing. Their interface is not stable, and
+//! docs.rs shows only the modules that `main` uses.
 //!
 //! # The map
 //!
-//! Three folders for the three floors, and the files that join them. Arrows point down the page.
+//! Three folders, one for each layer, and the files that join them. A module uses only modules below it.
 //!
 //! ```text
 //!  main ── cli                    what was typed -> Config
@@ -39,16 +39,17 @@
 //! | a page | a route in [`exporter`] |
 //! | a key of the web configuration | `serve::web_config::settings`, and where it takes effect |
 //!
-//! | beside the map | |
+//! | other modules | |
 //! |---|---|
 //! | [`error`] | why a scrape failed |
 //! | [`file`](mod@file) | files that options name |
 //! | [`log`] | one line at a time to standard error |
-//! | [`story`] | which scrapes are worth a line |
-//! | [`words`] | words of others, as a line may show them |
+//! | [`story`] | which scrapes are logged |
+//! | [`words`] | quoting of typed text and system errors for the log |
 //! | [`demo`] | the simulated bridge of `--demo` |
 //!
-//! Each third-party package is used by one module, as the brackets above say (tokio by [`serve`] and `main`); `make lint` checks that.
+//! Each third-party package is used by one module, which the map names in parentheses. tokio is used by [`serve`] and `main`.
+//! `make lint` checks this.
 
 pub mod bridge;
 pub mod cli;

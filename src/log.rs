@@ -7,17 +7,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// The longest line, in bytes: PIPE_BUF of Linux. A pipe that can be written takes so much at once; more would wait for its reader.
+/// The longest line, in bytes: Linux's PIPE_BUF. A pipe that is ready accepts that much without blocking.
 const MAX_LINE: usize = 4096;
 
-/// Ends a line that is too long.
+/// Marks the end of a line that was cut.
 const CUT: &str = " ...\n";
 
-/// Writes one line: control characters, such as a line break in a quoted argument, become spaces. Write errors are ignored:
-/// `eprintln` would panic on a closed standard error.
+/// Writes one line. Control characters, such as a line break in a quoted argument, become spaces. Write errors are ignored:
+/// `eprintln!` would panic if standard error is closed.
 ///
-/// A line is lost if standard error is a pipe or a socket that is full because its reader hangs: waiting for it would hold up
-/// scrapes and the stop. A line of more than 4096 bytes is cut for the same reason.
+/// If standard error is a pipe or socket that is full because its reader hangs, the line is dropped: waiting would delay scrapes
+/// and the stop. For the same reason, a line of more than 4096 bytes is cut.
 pub fn line(text: fmt::Arguments) {
     let line = format_line(&text.to_string());
     let mut log = io::stderr().lock();

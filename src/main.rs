@@ -20,16 +20,16 @@ use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The allocator of the static builds. musl's own returns memory to the system and asks for it again in every scrape, which
-/// doubles the time of one.
+/// The allocator of the static builds. musl's own allocator returns memory to the system after every scrape and asks for it again
+/// in the next one, which is slow.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// A usage error, as in most Unix programs.
+/// The exit code of a usage error, as in most Unix programs.
 const USAGE: u8 = 2;
 
-/// A stop by a second signal: 128 and the number of SIGINT, as shells report it.
+/// The exit code after a second signal: 128 plus the number of SIGINT, as shells report it.
 const INTERRUPTED: u8 = 130;
 
 /// Why the program ends: the exit code, and a line for the log.
@@ -68,10 +68,10 @@ fn run() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A parent may have blocked the signals that stop the program. They would never arrive.
+/// Unblocks the signals that the program handles: a parent may have blocked them, and they would never arrive.
 fn unblock_signals() {
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
-    // It fails for no set of signals.
+    // Cannot fail for a valid set of signals.
     let _ = signals.thread_unblock();
 }
 
@@ -82,16 +82,16 @@ fn print(text: &str) -> Result<(), String> {
         .map_err(|error| format!("cannot print: {}", plain(&error)))
 }
 
-/// One thread that accepts connections and waits for signals; the work is done in the threads of the connections.
+/// A runtime of one thread, which accepts connections and waits for signals. Each connection is served in its own thread.
 fn runtime() -> Result<Runtime, String> {
     let failed = |error: io::Error| format!("cannot start: {}", plain(&error));
-    // tokio panics if there is no descriptor left for its signals.
+    // tokio panics if it has no descriptors for its signals, so check that some are free.
     let room = [UnixStream::pair(), UnixStream::pair(), UnixStream::pair()];
     room.into_iter().collect::<io::Result<Vec<_>>>().map_err(failed)?;
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)
 }
 
-/// The exporter of the bridge, which is the simulated one if there is no URL. Opens the files that options name.
+/// The exporter for the bridge at the URL, or for the simulated bridge if there is no URL. Opens the files that options name.
 fn exporter(config: &Config) -> Result<(Exporter, BridgeUrl), Failure> {
     let roots = config.ca_file.as_ref().map(|(path, option)| {
         let failed = |error| format!("{option}: {} {error}", quoted(&path.to_string_lossy()));
@@ -142,7 +142,7 @@ fn cannot_listen(listen: &listen::Listen, error: &io::Error) -> String {
 
 fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
-    // Before the first log line: a script that waits for it may stop the exporter at once.
+    // The handlers are installed before the first log line, because a script may wait for that line and then stop the exporter.
     let _entered = runtime.enter();
     let handle = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {}", plain(&error)));
     let mut hangup = handle(SignalKind::hangup())?;
@@ -192,12 +192,12 @@ fn serve(config: &Config) -> Result<ExitCode, Failure> {
             }
         })
         .map_err(|error: io::Error| format!("cannot serve: {}", plain(&error)))?;
-    // Whatever still runs after the grace period ends with the process.
+    // Requests that still run after the grace period end with the process.
     runtime.shutdown_background();
     Ok(code)
 }
 
-/// SIGHUP, which certificate hooks send. The files are looked at for each client anyway.
+/// Handles SIGHUP, which hooks send after they renew a certificate. Changes are also noticed without it, for each client.
 fn look_again(web_config: Option<&WebConfig>) {
     match web_config {
         Some(web_config) => {

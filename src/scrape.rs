@@ -15,7 +15,7 @@ use crate::metrics::report::Number;
 pub struct Scrape {
     /// The whole exposition, valid whatever the bridge sent.
     pub text: String,
-    /// Why the bridge is not up.
+    /// Why the scrape failed, if it did.
     pub error: Option<ScrapeError>,
 }
 
@@ -34,8 +34,7 @@ pub fn scrape(bridge: &Bridge, budget: Duration, names: Naming, format: Format) 
     scrape
 }
 
-/// Exposes the result of a fetch. `elapsed` is called for the duration after the report has been read; otherwise this function
-/// is pure.
+/// Exposes the result of a fetch. `elapsed` is called once, after the report has been read; apart from that, the function is pure.
 #[must_use]
 pub fn expose(
     body: Result<impl AsRef<[u8]>, ScrapeError>,
@@ -43,7 +42,7 @@ pub fn expose(
     names: Naming,
     format: Format,
 ) -> Scrape {
-    // The body is dropped before the text is written: both of a hostile report together are more memory than a sidecar has.
+    // The body is dropped before the text is written: a hostile report and its text together would not fit into a sidecar.
     let families = body.and_then(|body| family::read(body.as_ref(), names)).and_then(of_a_bridge);
     let duration = Number::Float(elapsed().as_secs_f64());
     let (mut families, error) = match families {
@@ -71,8 +70,8 @@ fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {
     [Some(("reason", error.reason().to_owned())), code].into_iter().flatten().collect()
 }
 
-/// The smallest number of readable statistics in a report of a bridge. Other documents of a bridge and of its neighbours have one that
-/// is called like a statistic, now and then with a value that could be one. The smallest report of a bridge has six.
+/// A response with fewer readable statistics is not the report of a bridge. Other documents of a bridge, and of Jicofo, can contain
+/// one key that is also the key of a statistic. The smallest report of a bridge has six statistics.
 const MIN_READABLE: usize = 2;
 
 /// Refuses a report that is not from a bridge: a wrong URL must not look healthy.

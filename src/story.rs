@@ -1,35 +1,36 @@
-//! What the log tells of scrapes: a line when they begin to fail, when the cause changes, once an hour while it lasts, and when
-//! the bridge answers again. A good scrape is not logged.
+//! Decides which scrapes are logged: one line when scrapes begin to fail, when the cause changes, once an hour while the failure
+//! lasts, and when the bridge answers again. A successful scrape is not logged.
 //!
-//! The running failure is remembered for that, and nothing else. Time is a parameter, so that tests need not wait.
+//! Only the current failure is remembered. Time is a parameter, so that tests need not wait.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Cause, ScrapeError};
 
-/// How often a failure that goes on is logged.
+/// How often a failure is logged while it lasts.
 const REMINDER: Duration = Duration::from_secs(3600);
 
-/// A cause that was logged before in the same failure is logged again after this time: causes that alternate are one line in it.
+/// A cause that was already logged in the same failure is logged again only after this time, so that alternating causes give one
+/// line in it.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The most lines about failures in [`PAUSE`]. A bridge that fails every other time would otherwise be logged at each scrape,
-/// and so would a client whose timeout is too short for the bridge beside one whose timeout is not.
+/// The limit of lines about failures in [`PAUSE`]. Without it, a bridge that fails every other time would be logged at each scrape,
+/// and so would two clients if only one of them has a timeout too short for the bridge.
 const MAX_LINES: usize = 4;
 
-/// The story so far.
+/// The current failure, and the lines that were logged lately.
 #[derive(Debug, Default)]
 pub struct Story(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     failure: Option<Failure>,
-    /// When the last lines about failures were logged, in the last [`PAUSE`].
+    /// The times of the lines about failures within the last [`PAUSE`].
     lines: Vec<Instant>,
 }
 
-/// Scrapes that have failed, without a good one between them.
+/// Failed scrapes without a successful one between them.
 #[derive(Debug)]
 struct Failure {
     since: Instant,
@@ -43,7 +44,7 @@ struct Failure {
 type Key = (Cause, Option<u16>);
 
 impl Story {
-    /// A scrape has failed: the line to log, if there is something to say.
+    /// Records a failed scrape. Returns the line to log, if any.
     pub fn failed(&self, error: &ScrapeError, now: Instant) -> Option<String> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let State { failure, lines } = &mut *state;
@@ -73,7 +74,7 @@ impl Story {
         })
     }
 
-    /// A scrape was good: the line to log, if the failure before it was logged.
+    /// Records a successful scrape. Returns the line to log if there was a failure that was logged.
     pub fn succeeded(&self, now: Instant) -> Option<String> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = state.failure.take().filter(|failure| !failure.logged.is_empty())?;
@@ -98,7 +99,7 @@ fn length(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// What happens at each second of a story, and the lines that it gives. `.` is a good scrape, a letter is a cause.
+    /// The lines for scrapes at these seconds. `.` is a successful scrape, another character is a cause.
     fn tell(scrapes: impl IntoIterator<Item = (u64, char)>) -> Vec<(u64, String)> {
         let (story, begin) = (Story::default(), Instant::now());
         let lines = scrapes.into_iter().filter_map(|(second, scrape)| {
@@ -185,7 +186,7 @@ mod tests {
         let mixed =
             tell((0..600).map(|second| (second, ['4', '5', 'r', 't', '3', '.'][usize::try_from(second % 6).unwrap()])));
         assert!(mixed.len() <= 20 * MAX_LINES, "{mixed:#?}");
-        // The story ends with what is true.
+        // The last line says how things are.
         for last in [&flapping, &mixed].map(|lines| lines.last().unwrap()) {
             assert!(last.1.starts_with("the bridge answers again"), "{last:?}");
         }

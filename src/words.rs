@@ -1,15 +1,15 @@
-//! The words of others, as a line for a person may show them: what was typed, and errors of the operating system.
+//! Text from elsewhere in log lines and errors: typed text without credentials, and errors of the operating system.
 
 use std::io;
 
-/// What was typed, in quotes, for an error: it may be a URL in the wrong place.
+/// Quotes typed text for an error, without credentials: any value may be a URL in the wrong place.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", without_query(without_credentials(text)))
 }
 
-/// What may be quoted of a text that was meant as a URL but is not valid: nothing before the last `@`, because a password with
-/// an unencoded `/` or `@` is just what makes a URL invalid.
+/// Removes credentials from a text that was meant as a URL but may be invalid: everything before the last `@`, because a password
+/// with an unencoded `/` or `@` is a common reason why a URL is invalid.
 #[must_use]
 pub fn without_credentials(text: &str) -> String {
     match (text.split_once("://"), text.rsplit_once('@')) {
@@ -19,7 +19,7 @@ pub fn without_credentials(text: &str) -> String {
     }
 }
 
-/// A URL up to its query, which may hold a token.
+/// Replaces the query of a URL, which may contain a token.
 #[must_use]
 pub fn without_query(mut url: String) -> String {
     if let Some(query) = url.find('?') {
@@ -29,7 +29,7 @@ pub fn without_query(mut url: String) -> String {
     url
 }
 
-/// An error of the operating system in its own words, without those of Rust.
+/// An error of the operating system, without the prefix and the error number that Rust adds.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
