@@ -263,7 +263,7 @@ pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command
         ca_file: given("ca-file").map(|setting| (PathBuf::from(&setting.value), setting.source.clone())),
         web_config_file: given("web-config-file").map(|setting| PathBuf::from(&setting.value)),
         legacy_names_by: is_on("legacy-names").map(|setting| setting.source.clone()),
-        notices: [without_effect(&typed), dropped(&typed), unknown(variables)].into_iter().flatten().collect(),
+        notices: [without_effect(&typed), overridden(&typed), unknown(variables)].into_iter().flatten().collect(),
     };
     Ok(if is_on("once").is_some() { Command::Once(config) } else { Command::Serve(config) })
 }
@@ -385,7 +385,7 @@ fn without_effect(typed: &[Setting]) -> Option<String> {
 }
 
 /// The line about typed options that have no effect because another typed option wins.
-fn dropped(typed: &[Setting]) -> Option<String> {
+fn overridden(typed: &[Setting]) -> Option<String> {
     let shown = |setting: &Setting| match setting.option.value {
         "" => format!("{}={}", setting.source, setting.value),
         _ => format!("{} {}", setting.source, quoted(&setting.value)),
@@ -399,10 +399,10 @@ fn dropped(typed: &[Setting]) -> Option<String> {
         whole.and_then(|(whole, _)| last(whole)).or(by_last)
     };
     let has_effect = |setting: &&Setting| setting.typed.implies != [LEGACY];
-    let dropped = typed.iter().filter(has_effect).filter_map(|setting| Some((setting, winner(setting)?)));
-    let dropped: Vec<_> =
-        dropped.map(|(setting, winner)| format!("{} (for {})", shown(setting), shown(winner))).collect();
-    (!dropped.is_empty()).then(|| format!("dropped: {}", dropped.join(", ")))
+    let pairs = typed.iter().filter(has_effect).filter_map(|setting| Some((setting, winner(setting)?)));
+    let overridden: Vec<_> =
+        pairs.map(|(setting, winner)| format!("{} (by {})", shown(setting), shown(winner))).collect();
+    (!overridden.is_empty()).then(|| format!("overridden: {}", overridden.join(", ")))
 }
 
 /// The line about variables that begin with [`PREFIX`] but are not of an option, such as a misspelt one.
@@ -418,7 +418,7 @@ fn unknown(variables: &[(String, String)]) -> Option<String> {
         Some(format!("{name}{meant}"))
     });
     let unknown: Vec<_> = unknown.collect();
-    (!unknown.is_empty()).then(|| format!("no option: {}", unknown.join(", ")))
+    (!unknown.is_empty()).then(|| format!("not an option: {}", unknown.join(", ")))
 }
 
 /// Whether this variable is one that Kubernetes sets for a Service. It sets some in every pod for each Service of the namespace; a

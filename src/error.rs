@@ -38,7 +38,7 @@ macro_rules! causes {
     };
 }
 
-// A remedy is a hint of one or two short sentences: with the cause and a usual URL it makes a log line of at most MAX_LINE.
+// A remedy is one or two short sentences. Together with the cause and a usual URL it must fit into a log line of MAX_LINE.
 causes! {
     UnknownHost: "resolve", "cannot resolve the host name",
         "check the host in --url";
@@ -64,7 +64,7 @@ causes! {
         "is it from another authority of the same name as one in --ca-file, or is an RSA key shorter than 2048 bits?";
     CertificateKind: "tls", "the certificate is of a kind that is not supported",
         "use X.509 v3 with a key that is RSA (2048 bits or more), P-256, P-384 or Ed25519, signed with SHA-256 or SHA-384";
-    AuthorityAsServer: "tls", "the certificate is that of an authority (CA:TRUE)",
+    AuthorityAsServer: "tls", "the certificate is an authority's (CA:TRUE)",
         "make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE) for --ca-file";
     Expired: "tls", "the certificate has expired",
         "renew the certificate of the bridge";
@@ -132,7 +132,7 @@ causes! {
         "use /colibri/stats or /metrics, or a --url without a path (http://HOST:8080), which asks both";
     NoStatistics: "no_statistics", "the response has no statistics of a bridge",
         "is this the private port of a bridge (8080)?";
-    Jicofo: "no_statistics", "the statistics are those of Jicofo, not of a bridge",
+    Jicofo: "no_statistics", "the statistics are Jicofo's, not a bridge's",
         "use the URL of the bridge (port 8080). Jicofo has a /metrics of its own";
 }
 

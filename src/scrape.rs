@@ -71,7 +71,7 @@ fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {
 }
 
 /// A response with fewer readable statistics is not the report of a bridge. Other documents of a bridge, and of Jicofo, can contain
-/// one key that is also the key of a statistic. The smallest report of a bridge has six statistics.
+/// one key that is also the key of a statistic. The smallest report of a bridge contains six statistics.
 const MIN_READABLE: usize = 2;
 
 /// Refuses a report that is not from a bridge: a wrong URL must not look healthy.

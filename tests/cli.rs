@@ -165,25 +165,25 @@ fn says_what_has_no_effect() {
     for (line, notices) in [
         ("-debug=true -interval 30s", &["no effect: -debug, -interval (each scrape asks the bridge)"][..]),
         ("-debug=true -debug=false", &["no effect: -debug (each scrape asks the bridge)"]),
-        ("--timeout 9 --timeout 2.5", &["dropped: --timeout \"9\" (for --timeout \"2.5\")"]),
+        ("--timeout 9 --timeout 2.5", &["overridden: --timeout \"9\" (by --timeout \"2.5\")"]),
         ("--timeout 9 -timeout=9", &[]),
         (
             "--url http://me:secret@a?x=secret -videobridge-url http://b --max-scrapes 1 --web.max-requests=2",
             &[
-                "dropped: --url \"http://***@a?***\" (for -videobridge-url \"http://b\"), --max-scrapes \"1\" (for --web.max-requests \"2\")",
+                "overridden: --url \"http://***@a?***\" (by -videobridge-url \"http://b\"), --max-scrapes \"1\" (by --web.max-requests \"2\")",
             ],
         ),
         (
             "--web.config.file a --web-config-file b",
-            &["dropped: --web.config.file \"a\" (for --web-config-file \"b\")"],
+            &["overridden: --web.config.file \"a\" (by --web-config-file \"b\")"],
         ),
-        ("--legacy-names --legacy-names=false", &["dropped: --legacy-names=true (for --legacy-names=false)"]),
+        ("--legacy-names --legacy-names=false", &["overridden: --legacy-names=true (by --legacy-names=false)"]),
         (
             "-host h -port 1 --listen-address :2",
-            &["dropped: -host \"h\" (for --listen-address \":2\"), -port \"1\" (for --listen-address \":2\")"],
+            &["overridden: -host \"h\" (by --listen-address \":2\"), -port \"1\" (by --listen-address \":2\")"],
         ),
         ("-host h -port 1 --legacy-names=false", &[]),
-        ("-host h -host g", &["dropped: -host \"h\" (for -host \"g\")"]),
+        ("-host h -host g", &["overridden: -host \"h\" (by -host \"g\")"]),
     ] {
         assert_eq!(config(line, &[]).notices, notices, "{line}");
     }
@@ -193,7 +193,7 @@ fn says_what_has_no_effect() {
     );
     let exporter =
         Exporter::before("http://127.0.0.1:1", &["--max-scrapes=1", "--max-scrapes", "2", "-interval", "30s"]);
-    exporter.wait_for_log("dropped: --max-scrapes \"1\" (for --max-scrapes \"2\")");
+    exporter.wait_for_log("overridden: --max-scrapes \"1\" (by --max-scrapes \"2\")");
     exporter.wait_for_log("no effect: -interval (each scrape asks the bridge)");
 }
 
@@ -210,12 +210,12 @@ fn names_variables_that_are_not_options() {
         ("TIMEOUT_", "TIMEOUT"),
         ("WEB_CONFIG", "WEB_CONFIG_FILE"),
     ] {
-        let expected = format!("no option: JITSIEXPORTER_{name} (did you mean JITSIEXPORTER_{meant}?)");
+        let expected = format!("not an option: JITSIEXPORTER_{name} (did you mean JITSIEXPORTER_{meant}?)");
         assert_eq!(notices(&[(&format!("JITSIEXPORTER_{name}"), "http://me:secret@x")]), [expected]);
     }
     assert_eq!(
         notices(&[("JITSIEXPORTER_PORT", "9700"), ("JITSIEXPORTER_TELEMETRY", "1"), ("JITSIEXPORTER_X", "")]),
-        ["no option: JITSIEXPORTER_PORT, JITSIEXPORTER_TELEMETRY, JITSIEXPORTER_X"]
+        ["not an option: JITSIEXPORTER_PORT, JITSIEXPORTER_TELEMETRY, JITSIEXPORTER_X"]
     );
     // Kubernetes sets these in every pod if there is a service called jitsiexporter or jitsiexporter-jvb.
     for name in [
@@ -232,7 +232,7 @@ fn names_variables_that_are_not_options() {
         }
     }
     let exporter = Exporter::start(&["--listen-address", "127.0.0.1:0"], &[("JITSIEXPORTER_URI", "http://jvb")]);
-    exporter.wait_for_log("no option: JITSIEXPORTER_URI (did you mean JITSIEXPORTER_URL?)");
+    exporter.wait_for_log("not an option: JITSIEXPORTER_URI (did you mean JITSIEXPORTER_URL?)");
 }
 
 /// The launch lines of the two exporters that this program replaces, from charts, units and guides.

@@ -264,8 +264,8 @@ fn explains_documents_that_are_not_a_report() {
             statistic,
         ),
         // The /stats and the own /metrics of Jicofo, with keys that the bridge has as well.
-        (r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#, "no_statistics", "those of Jicofo"),
-        (r#"{"conferences": 1, "bridge_selector_bridge_count": 3}"#, "no_statistics", "those of Jicofo"),
+        (r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#, "no_statistics", "Jicofo's"),
+        (r#"{"conferences": 1, "bridge_selector_bridge_count": 3}"#, "no_statistics", "Jicofo's"),
     ] {
         assert_eq!(check_scrape(body.as_bytes(), Standard).reason(), Some(reason), "{body}");
         let error = expose(Ok(body.as_bytes()), || Duration::ZERO, Standard, OpenMetrics).error.unwrap();

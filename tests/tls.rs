@@ -96,8 +96,8 @@ fn rejects_certificates_and_says_why() {
         (signed, nothing, "", "from an unknown issuer; pass the root certificate of its authority"),
         (signed, nothing, "other", "the certificate is from an unknown issuer"),
         (self_signed, nothing, "", "or the certificate itself if self-signed, to --ca-file"),
-        (self_signed, is_ca, "", "that of an authority (CA:TRUE); make one for a server"),
-        (self_signed, is_ca, "itself", "that of an authority (CA:TRUE); make one for a server"),
+        (self_signed, is_ca, "", "an authority's (CA:TRUE); make one for a server"),
+        (self_signed, is_ca, "itself", "an authority's (CA:TRUE); make one for a server"),
         (
             signed,
             for_others,

@@ -1,7 +1,7 @@
-//! New connections to the bridge: name, address, TLS.
+//! New connections to the bridge: name resolution, TCP, TLS.
 //!
-//! ureq makes the connections. By itself it resolves before it looks into its pool, in a new thread for each request. Here a name
-//! is resolved only when a connection is made, so that an idle connection needs neither thread nor name server.
+//! By default ureq resolves the name before it looks for a pooled connection, in a new thread for each request. Here a name is
+//! resolved only when a new connection is needed, so a request on a pooled connection needs neither a thread nor a name server.
 
 use std::cell::Cell;
 use std::io;
@@ -22,16 +22,16 @@ use super::tls;
 use crate::error::{Cause, ScrapeError};
 use crate::words::plain;
 
-/// How long one of several addresses may take before the next is tried (RFC 8305, section 5).
+/// How long an address is tried before the next one (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How many addresses of a name are tried: what ureq has room for.
+/// How many addresses of a name are tried. ureq has room for no more.
 const MAX_ADDRESSES: usize = 16;
 
-/// How long after an answer with addresses the other family is awaited (RFC 8305, section 3).
+/// How long to wait for the other family after the first one has addresses (RFC 8305, section 3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// How many lookups of a family run at once, as many as scrapes by default. A dead name server leaves each running for half a
+/// The limit of concurrent lookups for each family: the default of `--max-scrapes`. With a dead name server a lookup lasts half a
 /// minute, longer than its scrape.
 const MAX_LOOKUPS: usize = 40;
 
@@ -39,7 +39,7 @@ const MAX_LOOKUPS: usize = 40;
 const FAMILIES: [AddrFamily; 2] = [AddrFamily::Inet6, AddrFamily::Inet];
 
 thread_local! {
-    /// Whether this thread has made a connection since it last asked.
+    /// Whether this thread has made a connection since the last call of [`connected`].
     static CONNECTED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -48,7 +48,7 @@ pub(super) fn connected() -> bool {
     CONNECTED.replace(false)
 }
 
-/// Gives ureq no addresses: [`Connect`] resolves.
+/// A resolver that resolves nothing; [`Connect`] does it when a connection is needed.
 #[derive(Debug)]
 pub(super) struct Later;
 
@@ -58,7 +58,6 @@ impl Resolver for Later {
     }
 }
 
-/// Makes connections.
 #[derive(Debug)]
 pub(super) struct Connect {
     lookups: Lookups,
@@ -95,8 +94,8 @@ impl Connector for Connect {
     }
 }
 
-/// Connects to the first address that accepts. Each of several is tried briefly, so that one that swallows packets does not use
-/// up the time of the others; if none accepts, all are tried again for the rest of the time.
+/// Connects to the first address that accepts. If there are several, each is tried briefly, so that an address that drops packets
+/// does not use up the time of the others. If none accepts, all are tried again for the rest of the time.
 fn first<T>(
     addresses: &[SocketAddr],
     deadline: Instant,
@@ -114,13 +113,13 @@ fn first<T>(
     connect(addresses, left(deadline))
 }
 
-/// The time until a deadline. Not zero, which ureq would take for a second.
+/// The time until a deadline. Never zero, which ureq would treat as a second.
 pub(super) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 /// The same details with other addresses and another timeout, counted from now. `request_level` is off because the TLS settings
-/// are always those of the agent; with it ureq would read the root certificates again for each connection.
+/// never differ from the agent's. If it were on, ureq would read the root certificates again for each connection.
 fn now<'a>(details: &ConnectionDetails<'a>, addresses: &[SocketAddr], timeout: Duration) -> ConnectionDetails<'a> {
     let mut addrs = details.resolver.empty();
     for address in addresses {
@@ -147,7 +146,7 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Some(vec![address]);
     }
-    // RFC 6761, section 6.3: this name is always the loopback, and a container may have no /etc/hosts that says so.
+    // RFC 6761, section 6.3: this name is always the loopback. A container may lack an /etc/hosts that says so.
     let (name, port) = host.rsplit_once(':')?;
     let port = port.parse().ok().filter(|_| name.trim_end_matches('.').eq_ignore_ascii_case("localhost"))?;
     Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
@@ -192,25 +191,26 @@ impl Connect {
     }
 }
 
-/// The lookups of each family that run: each has a clone.
+/// Counts the running lookups of each family: each lookup holds a clone of the `Arc`.
 type Lookups = [Arc<()>; FAMILIES.len()];
 
 /// The addresses of each of [`FAMILIES`].
 type Found = [Vec<SocketAddr>; FAMILIES.len()];
 
-/// At most [`MAX_ADDRESSES`], of each family in turn, so that none of them keeps the other out.
+/// At most [`MAX_ADDRESSES`] addresses, of each family in turn, so that neither family takes up all the room.
 fn in_turn(found: &Found) -> Vec<SocketAddr> {
     let longest = found.iter().map(Vec::len).max().unwrap_or_default();
     let all = (0..longest).flat_map(|rank| found.iter().filter_map(move |family| family.get(rank)));
     all.take(MAX_ADDRESSES).copied().collect()
 }
 
-/// Looks a name up in each family, side by side: the C library's lookup of both at once fails as a whole if one fails (musl), and
-/// waits for the slower. Once a family has addresses, the other is awaited only briefly; if none has, the error of IPv4 is the
-/// result. None if no answer comes in time, or too many lookups are running.
+/// Looks up a name as IPv6 and as IPv4, in parallel. A single lookup of the C library for both would fail if one of them fails
+/// (musl), and would wait for the slower one. Once one family has addresses, the other is awaited only briefly.
 ///
-/// The system's resolver has no deadline, so each lookup runs in a thread, which may outlive its scrape. A thread that cannot be
-/// started counts as a lookup with that error.
+/// Returns the error for IPv4 if both lookups fail, and `None` if there is no answer in time or if too many lookups are running.
+///
+/// The system's resolver has no deadline, so each lookup runs in a thread, which may outlive its scrape. If a thread cannot be
+/// started, the lookup fails with that error.
 fn look_up(
     running: &Lookups,
     timeout: Duration,
@@ -235,7 +235,7 @@ fn look_up(
     drop(sender);
 
     let (mut found, mut errors) = (Found::default(), [None, None]);
-    // Ends when every lookup has ended, too.
+    // The loop also ends when every lookup has ended.
     while let Ok((index, result)) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
         match result {
             Ok(addresses) => {
@@ -249,7 +249,7 @@ fn look_up(
         return Some(Ok(found));
     }
     let [first, last] = errors;
-    // A family that is still silent may have addresses.
+    // If only one family has failed, the other may still have addresses.
     first.zip(last).map(|(_, error)| Err(error))
 }
 
@@ -270,7 +270,7 @@ mod tests {
 
     type Tried = (Vec<u8>, Duration);
 
-    /// Connects to addresses of which 1 accepts, 2 refuses, 3 and 4 do not answer. The result, and what was tried for how long.
+    /// Connects to numbered addresses: 1 accepts, 2 refuses, 3 and 4 do not answer. Returns the result, and how long each was tried.
     fn connect(all: &[u8], left: Duration) -> (Result<u8, Error>, Vec<Tried>) {
         let tried = Mutex::new(Vec::new());
         let all: Vec<_> = all.iter().map(|&number| address(number)).collect();
@@ -334,7 +334,7 @@ mod tests {
         ([0x2001, 0xdb8, 0, 0, 0, 0, 0, number], 8080).into()
     }
 
-    /// The result of a lookup whose IPv6 half and IPv4 half are these.
+    /// The result of a lookup, from the results for IPv6 and for IPv4.
     fn found(
         six: fn() -> io::Result<u16>,
         four: fn() -> io::Result<u8>,
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn no_family_costs_the_other() {
+    fn failed_or_silent_family_does_not_affect_the_other() {
         let (six, four): (fn() -> _, fn() -> _) = (|| Ok(1), || Ok(1));
         let (no_six, no_four): (fn() -> _, fn() -> _) =
             (|| Err(ErrorKind::NotFound.into()), || Err(ErrorKind::HostUnreachable.into()));
@@ -410,12 +410,12 @@ mod tests {
         }
         let one_more = |_| -> io::Result<_> { panic!("one lookup too many") };
         assert!(look_up(&running, 30 * SECOND, one_more).is_none());
-        // The limit of a family costs the other nothing.
+        // The limit of one family does not affect the other.
         let one_family = [Arc::clone(&running[0]), Arc::default()];
         let four = |family| Ok(vec![address(u8::try_from(family).unwrap())]);
         assert!(matches!(look_up(&one_family, 30 * SECOND, four), Some(Ok(found)) if found[0].is_empty()));
         drop(one_family);
-        // The name server answers again, and the lookups end.
+        // The name server answers again, so the lookups end.
         drop(name_server);
         while running.iter().any(|running| Arc::strong_count(running) > 1) {
             thread::yield_now();

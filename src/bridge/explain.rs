@@ -1,4 +1,4 @@
-//! Why a response is not the statistics of a bridge, as far as the request and the head of the response say it.
+//! Finds the cause of a failed scrape that the URL and the head of the response tell.
 
 use ureq::Body;
 use ureq::http::{Response, Uri, header};
@@ -8,11 +8,11 @@ use super::{BridgeUrl, is_https};
 use crate::error::{Cause, ScrapeError};
 use crate::words::without_credentials;
 
-/// The port of Jicofo, which has a `/stats` of its own.
+/// The port of Jicofo, which also serves `/stats`.
 const JICOFO: u16 = 8888;
 
-/// What a bridge has at other paths that answer with JSON. Since 2.3-222 (April 2025), `/stats` and `/debug` do so with the REST
-/// API off, too.
+/// Other paths of a bridge that answer with JSON, and what it contains. Since 2.3-222 (April 2025), `/stats` and `/debug` answer
+/// even if the REST API is off.
 const OTHERS: &[(&str, &str)] = &[
     ("/stats", "debug data"),
     ("/debug", "debug data"),
@@ -20,7 +20,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("/about/version", "the version"),
 ];
 
-/// Why a response has a status other than 200.
+/// The error for a response whose status is not 200.
 #[cold]
 pub(super) fn status(url: &BridgeUrl, asked: &Uri, response: &Response<Body>) -> ScrapeError {
     let code = response.status().as_u16();
@@ -31,7 +31,7 @@ pub(super) fn status(url: &BridgeUrl, asked: &Uri, response: &Response<Body>) ->
         404 if asked.path().ends_with(PATHS[1]) => Cause::NotFoundMetrics,
         404 => Cause::NotFoundPath,
         301..=303 | 307 | 308 => Cause::Redirect,
-        // Jetty 12 does.
+        // Jetty 12 rejects a path with an empty segment.
         400 if asked.path().contains("//") => Cause::BadPath,
         400 if is_https(asked) => Cause::BadRequestInTls,
         400 => Cause::BadRequest,
@@ -48,26 +48,26 @@ pub(super) fn status(url: &BridgeUrl, asked: &Uri, response: &Response<Body>) ->
     error.code_is(code)
 }
 
-/// The target of a redirect without credentials, and without query and fragment, which may hold a token.
+/// The target of a redirect, without credentials, and without query and fragment, which may contain a token.
 fn shown(target: &str) -> String {
     let end = target.find(['?', '#']).unwrap_or(target.len());
     without_credentials(&target[..end])
 }
 
-/// The error of a JSON document from this URL, with what the URL says about it. The reason stays the same.
+/// Makes the error of a JSON document more precise if the URL tells more. The reason stays the same.
 #[cold]
 #[must_use]
 pub fn document(from: &Uri, error: ScrapeError) -> ScrapeError {
     let path = from.path().trim_end_matches('/');
     match error.cause() {
         Cause::NoStatistics | Cause::NotObject | Cause::Empty if from.port_u16() == Some(JICOFO) => {
-            Cause::Jicofo.with(format_args!("{JICOFO} is its port"))
+            Cause::Jicofo.with(format_args!("port {JICOFO} is for Jicofo"))
         }
         Cause::NoStatistics | Cause::NotObject | Cause::Empty if !PATHS.iter().any(|known| path.ends_with(known)) => {
             let under =
                 |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             match OTHERS.iter().find(|(place, _)| under(place)) {
-                Some((_, what)) => Cause::OtherPath.with(format_args!("{path} of a bridge has {what}")),
+                Some((_, what)) => Cause::OtherPath.with(format_args!("{path} of a bridge contains {what}")),
                 None => Cause::OtherPath.with(path),
             }
         }
@@ -131,17 +131,21 @@ mod tests {
     #[test]
     fn a_document_has_the_cause_for_its_path() {
         for (from, cause, expected) in [
-            ("http://jvb/stats", Cause::NoStatistics, "/stats of a bridge has debug data"),
-            ("http://jvb/stats/", Cause::Empty, "/stats of a bridge has debug data"),
-            ("http://jvb/debug/jvb", Cause::NoStatistics, "/debug/jvb of a bridge has debug data"),
-            ("http://jvb/colibri/drain", Cause::NoStatistics, "/colibri/drain of a bridge has the state of drain mode"),
-            ("http://jvb/about/version", Cause::NoStatistics, "/about/version of a bridge has the version"),
+            ("http://jvb/stats", Cause::NoStatistics, "/stats of a bridge contains debug data"),
+            ("http://jvb/stats/", Cause::Empty, "/stats of a bridge contains debug data"),
+            ("http://jvb/debug/jvb", Cause::NoStatistics, "/debug/jvb of a bridge contains debug data"),
+            (
+                "http://jvb/colibri/drain",
+                Cause::NoStatistics,
+                "/colibri/drain of a bridge contains the state of drain mode",
+            ),
+            ("http://jvb/about/version", Cause::NoStatistics, "/about/version of a bridge contains the version"),
             ("http://jvb/statsx", Cause::NotObject, "/statsx"),
             ("http://jvb/colibri/stats", Cause::Empty, "the response is an empty object"),
             ("http://proxy/jvb1/metrics/", Cause::NoStatistics, "the response has no statistics"),
             ("http://jvb/stats", Cause::NotJson, "the response is not JSON"),
-            ("http://jvb:8888/stats", Cause::NoStatistics, "not of a bridge: 8888 is its port"),
-            ("http://jvb:8888/metrics", Cause::NoStatistics, "not of a bridge: 8888 is its port"),
+            ("http://jvb:8888/stats", Cause::NoStatistics, "not a bridge's: port 8888 is for Jicofo"),
+            ("http://jvb:8888/metrics", Cause::NoStatistics, "not a bridge's: port 8888 is for Jicofo"),
         ] {
             let error = document(&from.parse().unwrap(), cause.into());
             assert!(error.to_string().contains(expected), "{from}: {error}");

@@ -1,6 +1,6 @@
 //! The bridge: one blocking GET of its statistics.
 //!
-//! This module knows HTTP and its failures, and nothing of JSON. It keeps idle connections between scrapes, and no response.
+//! This module knows HTTP and its failures, but not JSON. Between scrapes it keeps idle connections, but no responses.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -26,33 +26,33 @@ pub use url::BridgeUrl;
 
 use notes::{Note, Notes};
 
-/// The largest body that is read. The largest real report has 4 KB; the limit keeps a wrong URL from filling a sidecar's memory.
+/// The largest body that is read. The largest real report has 4 KB. The limit keeps a wrong URL from filling a sidecar's memory.
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// The largest head of a response that is read. Real ones have 200 bytes.
 const MAX_RESPONSE_HEAD: usize = 8 * 1024;
 
-/// Room for a whole response of a current bridge, so that it takes one read. ureq's default of 128 KB shows in the resident
-/// memory of every connection.
+/// Room for a whole response of a current bridge, so that one read is enough. ureq's default of 128 KB would be resident memory for
+/// each connection.
 const INPUT_BUFFER: usize = 16 * 1024;
 
 /// Room for the longest line of a request: its first, or the one with the credentials.
 const OUTPUT_BUFFER: usize = 4 * 1024;
 
-// Base64 makes four bytes of three, and no line has more than a hundred bytes besides the URL.
+// Base64 encodes three bytes as four. No line has more than a hundred bytes besides the URL.
 const _: () = assert!(url::MAX_URL * 4 / 3 + 100 < OUTPUT_BUFFER);
 
 // A head must fit with room to spare: a full buffer would look like the end of the connection.
 const _: () = assert!(MAX_RESPONSE_HEAD < INPUT_BUFFER);
 
-/// How many idle connections are kept. Only a benchmark has more clients at once; they open new connections.
+/// How many idle connections are kept. Only a benchmark needs more at once; it then opens new connections.
 const MAX_IDLE_CONNECTIONS: usize = 8;
 
 /// How long an idle connection is kept: longer than the usual scrape interval of 15 s, and shorter than the 30 s after which
-/// the bridge (Jetty) closes it, so that the two do not race.
+/// the bridge (Jetty) closes it, so that a request does not race with the close.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
-/// How much of the body of a 404 is read, so that the connection can be used for the next request. That of a bridge has 500 bytes.
+/// How much of the body of a 404 is read, so that the connection can be used for the next request. That of a bridge contains 500 bytes.
 const MAX_PAGE: u64 = 8 * 1024;
 
 /// A bridge at a URL.
@@ -77,7 +77,7 @@ impl Bridge {
     #[must_use]
     pub fn new(url: BridgeUrl, roots: Option<Roots>) -> Self {
         let config = Config::builder()
-            // The bridge is local: proxy variables in the environment are not meant for it.
+            // The bridge is local, so proxy variables in the environment are not meant for it.
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -104,17 +104,17 @@ impl Bridge {
         &self.url
     }
 
-    /// What the log has to say once about this bridge, and has not said yet.
+    /// New notes about this bridge for the log. Each is returned once.
     pub fn notes(&self) -> Vec<String> {
         self.notes.take()
     }
 
-    /// Asks the bridge for its statistics: one GET, or a second if the URL has no path and the first is answered 404. The budget
-    /// bounds everything: resolving, connecting, waiting, and a slow body. Blocks.
+    /// Asks the bridge for its statistics: one GET, or a second one if the URL has no path and the first response is 404. The budget
+    /// includes everything: resolving, connecting, waiting, and reading a slow body. Blocks.
     ///
     /// # Errors
     ///
-    /// If there is no response of status 200 and of at most [`MAX_BODY`] bytes.
+    /// If there is no response of status 200 with a body of at most [`MAX_BODY`] bytes.
     pub fn fetch(&self, budget: Duration) -> Result<Answer<'_>, ScrapeError> {
         let deadline = Instant::now() + budget;
         let (first, second) = self.url.uris();
@@ -125,14 +125,14 @@ impl Bridge {
             self.notes.add(Note::First, || format!("{} answers", url::PATHS[0]));
             return Ok(answer);
         }
-        // The connection goes back to the pool if the whole body has been read. If it cannot be, a new one is made.
+        // The connection goes back to the pool only if the whole body has been read. Otherwise the second request opens a new one.
         let page = response.into_body().into_with_config().limit(MAX_PAGE).read_to_vec();
         if let Err(error @ Error::Timeout(_)) = page {
             return Err(self.failed(error).asked(url::PATHS[0]));
         }
         let answer = self.ask(second, deadline).and_then(|response| self.read(second, response));
         let answer = answer.map_err(|error| match error.cause() {
-            // Its remedy names both.
+            // The remedy already names both paths.
             Cause::NotFoundBoth => error,
             _ => error.asked("/metrics, after 404 for /colibri/stats"),
         })?;
@@ -180,7 +180,7 @@ impl Bridge {
         Ok(Answer { body, from })
     }
 
-    /// Why there is no response.
+    /// The error for a request without a response.
     #[cold]
     fn failed(&self, error: Error) -> ScrapeError {
         let by_scheme = |https, http| if is_https(self.url.uris().0) { https } else { http };
@@ -189,7 +189,7 @@ impl Bridge {
             Error::LargeResponseHeader(..) => Cause::LargeHead.into(),
             Error::BodyExceedsLimit(_) => Cause::LargeBody.into(),
             Error::Io(error) if is_closed(&error) => by_scheme(Cause::Closed, Cause::ClosedPlain).into(),
-            // In TLS 1.3 the bridge refuses a client without a certificate after the handshake.
+            // In TLS 1.3 a server rejects a missing client certificate only after the handshake.
             Error::Io(error) => tls::error(&error).unwrap_or_else(|| Cause::Unreachable.with(plain(&error))),
             Error::Other(error) => match error.downcast::<ScrapeError>() {
                 Ok(error) => *error,
@@ -197,7 +197,7 @@ impl Bridge {
             },
             Error::Protocol(error) => {
                 let error = error.to_string();
-                // What the parser says about the first line.
+                // How the parser's errors about the status line end.
                 let is_http = !["version", "status", "token", "new line"].iter().any(|word| error.ends_with(word));
                 if is_http { Cause::Framing } else { by_scheme(Cause::NotHttpInTls, Cause::NotHttp) }.with(error)
             }

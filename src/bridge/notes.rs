@@ -1,9 +1,9 @@
-//! What the log has to say once about a bridge.
+//! Notes about a bridge that are logged once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What is noted. Each kind is noted once.
+/// The kinds of notes. Each is logged once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Note {
     /// The first path answers.
@@ -22,7 +22,7 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Notes something, if it has not been noted before.
+    /// Adds a note, unless one of this kind was added before.
     pub(super) fn add(&self, note: Note, text: impl FnOnce() -> String) {
         let bit = note as u8;
         if self.noted.load(Ordering::Relaxed) & bit == 0 && self.noted.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
@@ -30,7 +30,7 @@ impl Notes {
         }
     }
 
-    /// The notes that nobody has taken yet.
+    /// Removes the notes that wait for the log, and returns them.
     pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! TLS towards the bridge: which certificates are trusted, and what can be wrong.
+//! TLS towards the bridge: which certificates are trusted, and the causes of TLS errors.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Roots {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is larger than 4 MiB or has no certificate.
+    /// If the file cannot be read, is larger than 4 MiB, or contains no certificate.
     pub fn read(path: &Path) -> Result<Self, String> {
         let pem = file::read(path)?;
         let mut roots = Vec::new();
@@ -39,7 +39,7 @@ impl Roots {
     }
 }
 
-/// Trusts the public roots and these. rustls has no other way to both than full certificates.
+/// Trusts the public roots and these. ureq takes both together only as full certificates.
 pub(super) fn config(roots: Option<Roots>) -> TlsConfig {
     let public = TLS_SERVER_ROOT_CERTS.iter().map(|certificate| Certificate::from_der(certificate));
     let roots = roots.map(|Roots(roots)| roots).unwrap_or_default().into_iter().chain(public).collect();
@@ -49,7 +49,7 @@ pub(super) fn config(roots: Option<Roots>) -> TlsConfig {
         .build()
 }
 
-/// What is wrong with TLS, if it is TLS that is wrong.
+/// What went wrong in TLS; `None` if the error is not one of TLS.
 #[cold]
 pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage as Invalid};
@@ -62,7 +62,7 @@ pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
         }
         InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => Cause::UnknownIssuer.into(),
-            // A trusted root has the name of the issuer, but another key; or ring refuses the key for its size.
+            // Either a trusted root has the name of the issuer but another key, or ring does not support the size of the key.
             CertificateError::BadSignature => Cause::BadSignature.into(),
             CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
                 Cause::CertificateKind.with(algorithm(signature_algorithm_id))
@@ -89,7 +89,7 @@ pub(super) fn error(error: &io::Error) -> Option<ScrapeError> {
     })
 }
 
-/// Object identifiers of signature algorithms that ring does not verify in certificates, in DER, and their names.
+/// DER object identifiers of signature algorithms that ring does not verify in certificates, and their names.
 const ALGORITHMS: &[(&[u8], &str)] = &[
     (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", "ECDSA and SHA-512"),
     (b"\x06\x07\x2a\x86\x48\xce\x3d\x04\x01", "ECDSA and SHA-1"),
@@ -99,7 +99,7 @@ const ALGORITHMS: &[(&[u8], &str)] = &[
     (b"\x06\x03\x2b\x65\x71", "Ed448"),
 ];
 
-/// What a certificate is signed with. An identifier may have parameters behind it.
+/// The signature algorithm of a certificate. Parameters may follow the identifier.
 fn algorithm(identifier: &[u8]) -> String {
     let known = ALGORITHMS.iter().find(|(known, _)| identifier.starts_with(known));
     format!("it is signed with {}", known.map_or("an unusual algorithm", |(_, name)| name))

@@ -1,4 +1,4 @@
-//! The URL of a bridge, and what of it may be shown.
+//! The URL of a bridge. It is displayed without credentials and query.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use ureq::http::uri::{Authority, PathAndQuery};
 
 use crate::words::{quoted, without_query};
 
-/// Where a bridge has its statistics: the REST API, which many installations do not enable, and its own metrics, which bridges
-/// before 2022 do not have. Without a path in the URL, the second is asked if the first is 404.
+/// The paths of a bridge's statistics: the REST API, which many installations do not enable, and its own metrics, which a bridge
+/// serves since 2022. If the URL has no path, the second is asked after 404 for the first.
 pub(super) const PATHS: [&str; 2] = ["/colibri/stats", "/metrics"];
 
 /// How reserved characters are written in a user or a password.
@@ -20,13 +20,13 @@ const ESCAPES: &str = "in a user or password, the characters @ : / ? # % are wri
 /// The longest URL, in bytes.
 pub(super) const MAX_URL: usize = 2048;
 
-/// The URL of a bridge: http or https. `user:password@` is taken out of it and kept apart, so that no way of printing it shows a
-/// credential. A query may hold a token and is not printed either.
+/// The URL of a bridge: http or https. `user:password@` is removed from it and kept separately, so that printing it never shows
+/// credentials. The query is not printed either, because it may contain a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BridgeUrl {
     /// What is asked first.
     uri: Uri,
-    /// What is asked if the first is 404, if the URL has no path.
+    /// What is asked after 404 for the first, if the URL has no path.
     second: Option<Uri>,
     authorization: Option<String>,
 }
@@ -42,7 +42,7 @@ impl BridgeUrl {
             return Err(format!("a URL of {} bytes is too long; {MAX_URL} are the most", text.len()));
         }
         Self::read(text).map_err(|error| {
-            // Unencoded characters of a password are what most often makes a URL with credentials invalid.
+            // A URL with credentials is most often invalid because of unencoded characters in the password.
             let hint = if text.contains('@') { format!(" ({ESCAPES})") } else { String::new() };
             format!("{} {error}{hint}", quoted(text))
         })
@@ -76,8 +76,8 @@ impl BridgeUrl {
             return Err("has no valid host and port".to_owned());
         }
         let (path, query) = parts.path_and_query.as_ref().map_or(("", None), |all| (all.path(), all.query()));
-        // An unencoded / # or ? in a password ends the host before the @, and the rest of the password looks like another part of
-        // the URL. The parts do not have the fragment any more. A query with an @ is a query if it is of the usual form.
+        // An unencoded / # or ? in a password ends the authority before the @, so the rest of the password looks like a path, a
+        // fragment or a query. `Uri` has dropped the fragment. A query may contain an @ after a name and an equals sign.
         if path.contains('@') {
             return Err("has an @ in its path".to_owned());
         }
@@ -107,7 +107,7 @@ impl BridgeUrl {
         Ok(Self { uri, second, authorization })
     }
 
-    /// What is asked, and what is asked then if that is 404.
+    /// What is asked first, and what is asked after 404 for that.
     pub(super) fn uris(&self) -> (&Uri, Option<&Uri>) {
         (&self.uri, self.second.as_ref())
     }
@@ -118,7 +118,7 @@ impl BridgeUrl {
     }
 }
 
-/// The URL without credentials and query. `{:#}` also says what is asked if the URL has no path.
+/// The URL without credentials and query. If the URL has no path, `{:#}` also names the paths that are asked.
 impl fmt::Display for BridgeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = without_query(self.uri.to_string());

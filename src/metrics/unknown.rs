@@ -10,7 +10,7 @@ use crate::metrics::catalogue::{self, Kind, compare};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{Number, Value};
 
-/// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge has 52. A key
+/// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge contains 52. A key
 /// appears four times in a response, and that of an object again for each of its members: without a limit, the largest report
 /// would become a response of gigabytes.
 pub const MAX_KEY: usize = 200;
