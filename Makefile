@@ -69,7 +69,7 @@ released: ## build a release archive for this machine and unpack it into target/
 	DIST=target/released deploy/dist.sh $$(uname -m)
 	tar --extract --gzip --file target/released/jitsiexporter_*.tar.gz --directory target/released --strip-components 1
 
-bench: released ## measure the released binary beside nginx and PEER="command with {url} and {addr}"; needs nginx and wrk
+bench: released ## measure the released binary beside nginx, the release before and PEER="command with {url} and {addr}"; needs nginx and wrk
 	python3 benches/bench.py
 
 bench-instructions: ## count instructions and allocations of a scrape, compare with benches/budgets.tsv; needs valgrind

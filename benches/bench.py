@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Measures the released program beside nginx as a plain reverse proxy, a glibc build and other exporters, and prints a table in
-Markdown, as it stands in docs/speed.md. Needs nginx and wrk. All traffic stays on the loopback.
+"""Measures the released program beside nginx as a plain reverse proxy, the release before it, a glibc build and other exporters, and
+prints a table in Markdown, as it stands in docs/speed.md. Needs nginx and wrk. All traffic stays on the loopback.
 
     BINARY=path     the released program; `make released` unpacks it from a release archive to target/released, the default
     PEER="/path/to/exporter -videobridge-url {url} -web.listen-address {addr}"
                     another exporter; PEER2 and so on add more. The table has the ratio to PEER
+    BASELINE=path   the release before; without it, cargo builds it from its commit, as it shipped: static, for which it needs what
+                    `make bench-instructions` needs. BASELINE=no leaves the column out
     GLIBC=path      the glibc build; without it, cargo builds it. GLIBC=no leaves the column out
     ROUNDS=7        rounds; every round measures everything, so that a busy moment of the machine affects all alike
     SECONDS=1       length of one measurement
@@ -29,7 +31,11 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from report import CURRENT, ROOT, enlarged
+from report import CURRENT, NATIVE, ROOT, enlarged
+
+# The release with which the table compares.
+BASELINE, BASELINE_COMMIT = "1.1.0", "32c5669a948a17d2968371ebc83a916fa131e67e"
+STATIC = "x86_64-unknown-linux-musl" if platform.machine() == "x86_64" else "aarch64-unknown-linux-musl"
 
 sys.path.append(str(ROOT / "tests/tools"))
 from programs import Certificates, Failure, output, running, script
@@ -171,11 +177,13 @@ class Measurement:
 
 @dataclasses.dataclass
 class Column:
-    """A column of the table: a program in front of a bridge, once more in front of one with a large report, and over TLS."""
+    """A column of the table: a program in front of a bridge, once more in front of one with a large report, in front of the own
+    metrics of a bridge, and over TLS."""
 
     label: str
     program: Program
     large: Program
+    native: Program = None
     tls: Program = None
     binary: pathlib.Path = None  # the file whose size is shown
     accept: str = ""
@@ -290,6 +298,24 @@ def glibc():
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "jitsiexporter"
 
 
+def baseline():
+    """The binary of the release before, or none."""
+    given = os.environ.get("BASELINE")
+    if given:
+        return None if given == "no" else executable(given)
+    place = ROOT / "target" / f"baseline-{BASELINE}"
+    binary = place / STATIC / "release" / "jitsiexporter"
+    if not binary.exists():
+        source = place / "source"
+        source.mkdir(parents=True, exist_ok=True)
+        archive = subprocess.run(["git", "archive", BASELINE_COMMIT], cwd=ROOT, stdout=subprocess.PIPE)
+        if archive.returncode or subprocess.run(["tar", "-x", "-C", source], input=archive.stdout).returncode:
+            raise Failure(f"the repository does not have the commit of {BASELINE}")
+        build(find("cargo", "cargo (or https://rustup.rs)"), "build", "--release", "--locked", "--quiet", "--target", STATIC,
+              "--target-dir", str(place), "--manifest-path", str(source / "Cargo.toml"))
+    return binary
+
+
 def executable(name):
     path = shutil.which(name)
     if not path:
@@ -330,6 +356,7 @@ LOADS = {
     "one": (lambda column: column.program, ONE),
     "many": (lambda column: column.program, MANY),
     "large": (lambda column: column.large, ONE),
+    "native": (lambda column: column.native, ONE),
     "tls": (lambda column: column.tls, ONE),
 }
 
@@ -343,6 +370,8 @@ ROWS = [
     (f"CPU per scrape, {MANY} clients", microseconds, ("many", "cpu")),
     ("p50, report ten times as large", microseconds, ("large", "p50")),
     ("CPU per scrape, report ten times as large", microseconds, ("large", "cpu")),
+    ("p50, the bridge's own metrics", microseconds, ("native", "p50")),
+    ("CPU per scrape, the bridge's own metrics", microseconds, ("native", "cpu")),
     ("resident memory, idle", megabytes, "idle"),
     ("resident memory, after the load", megabytes, "load"),
     ("resident memory, peak", megabytes, "peak"),
@@ -394,11 +423,11 @@ def run(stack, directory):
     server = find("nginx", "nginx-light")
     wrk = find("wrk", "wrk")
     binary = executable(os.environ.get("BINARY") or str(ROOT / "target" / "released" / "jitsiexporter"))
-    comparison = glibc()
+    comparison, before = glibc(), baseline()
 
     documents = directory / "documents"
-    paths = {"program": "/colibri/stats", "large": "/large/stats"}
-    for path, text in zip(paths.values(), (CURRENT.read_text(), enlarged())):
+    paths = {"program": "/colibri/stats", "large": "/large/stats", "native": "/metrics"}
+    for path, text in zip(paths.values(), (CURRENT.read_text(), enlarged(), NATIVE.read_text())):
         file = documents / path.lstrip("/")
         file.parent.mkdir(parents=True)
         file.write_text(text)
@@ -407,9 +436,9 @@ def run(stack, directory):
     bridge.start(stack)
     address = f"127.0.0.1:{bridge.port}"
 
-    def pair(name, command):
-        """The same command in front of both reports."""
-        for report, path in paths.items():
+    def in_front_of(reports, name, command):
+        """The same command in front of each of the reports."""
+        for report, path in ((report, paths[report]) for report in reports):
             place = directory / f"{name}-{report}"
             place.mkdir()
             words = [word.replace("{url}", f"http://{address}{path}") for word in command]
@@ -426,7 +455,7 @@ def run(stack, directory):
 
     def ours(label, name, binary):
         command = [str(binary), "--url", "{url}", "--listen-address", "127.0.0.1:{port}"]
-        return Column(label, *pair(name, command), binary=binary, accept=OPEN_METRICS)
+        return Column(label, *in_front_of(paths, name, command), binary=binary, accept=OPEN_METRICS)
 
     # One key on the curve that both take for the handshake; a scrape costs none, because the connection is kept.
     files = directory / "tls"
@@ -440,10 +469,12 @@ def run(stack, directory):
     place = directory / "jitsiexporter-tls"
     place.mkdir()
     main.tls = Program("jitsiexporter", secure, place, scheme="https")
+    earlier = [ours(f"jitsiexporter {BASELINE}", "baseline", before)] if before else []
     built = [ours("jitsiexporter, glibc", "glibc", comparison)] if comparison else []
-    others = [Column(program.name, *pair(variable, [str(program), *words]), binary=program)
+    # Other exporters read /colibri/stats only.
+    others = [Column(program.name, *in_front_of(["program", "large"], variable, [str(program), *words]), binary=program)
               for variable, program, words in peers(os.environ)]
-    columns = [proxy, main, *built, *others]
+    columns = [proxy, main, *earlier, *built, *others]
     host = machine()
     version = output(binary, "--version").strip()
 
@@ -457,14 +488,16 @@ def run(stack, directory):
     for column in columns:
         column.program.start(stack)
         column.large.start(stack)
-        if column.tls:
-            column.tls.start(stack)
+        for program in filter(None, (column.native, column.tls)):
+            program.start(stack)
     time.sleep(0.5)
     for column in columns:
         column.figures["idle"] = column.program.memory("VmRSS")
     for column in columns:
         check(column, column.program, families=80)
         check(column, column.large, families=800)
+        if column.native:
+            check(column, column.native, families=110)
 
     say(f"{pace} scrapes of each program, one a second")
     paced(columns, pace)
@@ -482,7 +515,7 @@ def run(stack, directory):
         column.figures["load"] = column.program.memory("VmRSS")
         column.figures["peak"] = column.program.memory("VmHWM")
 
-    for row in table(columns, main, [proxy, *others[:1]]):
+    for row in table(columns, main, [proxy, *earlier, *others[:1]]):
         print("| " + " | ".join(row) + " |")
     print()
     print(f"{version} on {host}. Medians of {rounds} interleaved round{'s' if rounds > 1 else ''} of {seconds} s with wrk on the "

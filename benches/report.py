@@ -1,4 +1,4 @@
-"""The reports that are measured: that of a current bridge, and one ten times as large."""
+"""The reports that are measured: that of a current bridge, its own metrics, and a report ten times as large."""
 
 import json
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 CURRENT = ROOT / "fixtures" / "2026-08-head.json"
+NATIVE = ROOT / "fixtures" / "native" / "2026-08-2.3-312-media10.json"
 
 
 def enlarged(times=10):

@@ -589,7 +589,17 @@ fn response_size_is_bounded() {
     let sizes = format!("{{\"threads\":1,\"visitors\":1,\"conference_sizes\":[{}1]}}", "1,".repeat(limit / 2 - 10));
     let object = format!("\"{}\":{{", "k".repeat(12));
     let deep = format!("{{\"threads\":1,\"visitors\":1,{}\"x\":1{}}}", object.repeat(16), "}".repeat(16));
+    // Histograms of 1,000 buckets, under keys of so many bytes.
+    let histograms = |length: usize| {
+        let buckets: Vec<_> = (0..1000).map(|bound| format!("\"bucket_le_{bound}\":0")).collect();
+        let one =
+            |key| format!("\"{key:0length$}\":{{{},\"bucket_le_+Inf\":0,\"count\":0,\"sum\":0}}", buckets.join(","));
+        let all: Vec<_> = (0..14).map(one).collect();
+        format!("{{\"threads\":1,\"visitors\":1,{}}}", all.join(","))
+    };
     let bodies = [
+        histograms(1),
+        histograms(150),
         format!("{{\"threads\":1,\"visitors\":1,{}}}", members(limit)),
         nested(190),
         nested(1000),

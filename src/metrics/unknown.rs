@@ -22,6 +22,9 @@ pub const MAX_UNKNOWN: usize = 1024;
 /// bridge has in all. Without a limit, a small report of many members under a long key would become a hundred times as large.
 pub const MAX_KEYS: usize = 32 * 1024;
 
+/// What a bucket of an unknown histogram takes of [`MAX_KEYS`], besides the key: its label and its bound.
+const MAX_BOUND: usize = 16;
+
 /// How deep nested objects are read. No bridge ever went beyond two.
 pub const MAX_NESTING: usize = 16;
 
@@ -87,14 +90,13 @@ impl UnknownStatistics {
 
     /// How many there are.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    fn name(&self, statistic: &UnknownStatistic) -> &str {
+        &self.text[statistic.name.clone()]
     }
 }
 
@@ -172,10 +174,14 @@ impl<'a> Unknown<'a> {
         let value = match value {
             Value::Number(number) => UnknownValue::Number(number),
             Value::Boolean(truth) => UnknownValue::Number(Number::Unsigned(truth.into())),
-            Value::Object(_) if Distribution::has_buckets(&value) => match Distribution::read(&value) {
-                Some(distribution) => UnknownValue::Histogram(Box::new(distribution)),
-                None => return false,
-            },
+            Value::Object(_) if Distribution::has_buckets(&value) => {
+                let Some(distribution) = Distribution::read(&value) else { return false };
+                // Each bucket is a line with the name and a bound.
+                let lines = distribution.buckets().len() * (path.len() + MAX_BOUND);
+                let Some(room) = self.room_for_keys.checked_sub(lines) else { return false };
+                self.room_for_keys = room;
+                UnknownValue::Histogram(Box::new(distribution))
+            }
             Value::Object(_) if nesting > 0 => {
                 self.objects.push(Object { path: format!("{path}_"), value, nesting });
                 return true;
@@ -235,10 +241,8 @@ impl UnknownStatistics {
         let mut name = String::new();
         for (base, suffixes) in reserved.chain(own) {
             // The names that begin with the base come one after the other.
-            let first =
-                self.list.partition_point(|statistic| compare(&self.text[statistic.name.clone()], base).is_lt());
-            let is_near =
-                self.list.get(first).is_some_and(|statistic| self.text[statistic.name.clone()].starts_with(base));
+            let first = self.list.partition_point(|statistic| compare(self.name(statistic), base).is_lt());
+            let is_near = self.list.get(first).is_some_and(|statistic| self.name(statistic).starts_with(base));
             for suffix in suffixes.iter().filter(|_| is_near || has_histograms) {
                 name.clear();
                 name.extend([base, suffix]);
@@ -248,7 +252,7 @@ impl UnknownStatistics {
             }
         }
         let histograms = self.list.iter().filter(|statistic| is_histogram(statistic));
-        let histograms: Vec<_> = histograms.map(|histogram| self.text[histogram.name.clone()].to_owned()).collect();
+        let histograms: Vec<_> = histograms.map(|histogram| self.name(histogram).to_owned()).collect();
         for name in histograms.iter().flat_map(|name| of_samples.iter().map(move |suffix| format!("{name}{suffix}"))) {
             self.remove(&name, |_| true);
         }
@@ -256,10 +260,9 @@ impl UnknownStatistics {
 
     /// Removes the statistic of this name, if it is one of those.
     fn remove(&mut self, name: &str, those: impl Fn(&UnknownStatistic) -> bool) {
-        let Self { text, list } = self;
-        let place = list.binary_search_by(|statistic| compare(&text[statistic.name.clone()], name));
-        if let Some(place) = place.ok().filter(|place| those(&list[*place])) {
-            list.remove(place);
+        let place = self.list.binary_search_by(|statistic| compare(self.name(statistic), name));
+        if let Some(place) = place.ok().filter(|place| those(&self.list[*place])) {
+            self.list.remove(place);
         }
     }
 }
