@@ -429,7 +429,7 @@ def run(stack, directory):
     paths = {"program": "/colibri/stats", "large": "/large/stats", "native": "/metrics"}
     for path, text in zip(paths.values(), (CURRENT.read_text(), enlarged(), NATIVE.read_text())):
         file = documents / path.lstrip("/")
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     bridge = Program("bridge", nginx(server, directory / "bridge", BRIDGE.format(port="{port}", documents=documents)),
                      directory / "bridge")
