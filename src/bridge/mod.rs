@@ -52,7 +52,7 @@ const MAX_IDLE_CONNECTIONS: usize = 8;
 /// the bridge (Jetty) closes it, so that a request does not race with the close.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
-/// How much of the body of a 404 is read, so that the connection can be used for the next request. That of a bridge contains 500 bytes.
+/// How much of the body of a 404 is read, so that the connection can be used for the next request. A bridge sends 500 bytes.
 const MAX_PAGE: u64 = 8 * 1024;
 
 /// A bridge at a URL.

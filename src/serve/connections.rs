@@ -1,7 +1,7 @@
-//! The connections of clients: how many there may be, which one makes room for another, and a thread for each.
+//! The connections of clients: their limit, the eviction of idle ones, and a thread for each.
 //!
-//! Each connection has a thread with a current-thread runtime of its own. That costs less CPU and memory than one multi-threaded
-//! runtime with `block_in_place`; the price is five file descriptors for each connection instead of one.
+//! Each connection is served by its own thread with a current-thread runtime. That takes less CPU and memory than one multi-threaded
+//! runtime with `block_in_place`, but five file descriptors for each connection instead of one.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -22,53 +22,52 @@ use crate::serve::lock;
 use crate::words::plain;
 
 /// How many connections are open at once. With five descriptors for each, and one for each fetch, the process stays below
-/// 1,024, the usual limit. One more takes the place of the connection that has been idle for the longest.
+/// 1,024, the usual limit. A further connection replaces the one that has been idle for the longest.
 pub const MAX_CONNECTIONS: usize = 128;
 
-/// How many connections are given up when the process runs out of descriptors or threads: enough for 40 fetches, the default
-/// of `--max-scrapes`.
+/// How many connections are closed when the process runs out of descriptors or threads. That frees the descriptors for 40 fetches,
+/// the default of `--max-scrapes`.
 const GIVEN_UP: usize = 8;
 
 /// How many connections remain possible after a shortage: enough for some Prometheus servers and a probe.
 const MIN_CONNECTIONS: usize = 8;
 
-/// By how many connections the limit grows in each second after a shortage. The shortage may come from outside the process, and
-/// pass; a probe must not wait behind a few slow scrapes until it gives up.
+/// By how many connections per second the limit grows after a shortage. The shortage may come from outside the process, and may
+/// pass. Without growth, a probe could time out while a few slow scrapes take up the limit.
 const GROWTH: usize = 8;
 
-/// A shortage is over when there was none for so long. Longer than the limit takes to grow back, so that clients who cause one
-/// shortage after the other get two lines of the log each minute at most.
+/// How long after its last error a shortage is over. This is longer than the limit takes to grow back, so that clients who cause one
+/// shortage after the other cause at most two log lines a minute.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Pause before the next attempt when a connection cannot be accepted: time for other connections to end.
+/// Pause before the next attempt when a connection cannot be accepted, so that other connections can end.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a connection is idle before it may be closed to make room. The request of a client that has just connected is on its
-/// way, and may have arrived.
+/// How long a connection must be idle before it may be closed to make room. If a client has just connected, its request is on its way.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// Stack of a connection's thread. Only the pages in use take memory; a TLS handshake in an unoptimised build takes most.
+/// Stack of a connection's thread, in bytes. Only used pages take memory. A TLS handshake in an unoptimised build needs the most.
 const CONNECTION_STACK: usize = 1024 * 1024;
 
-/// What a connection and its server tell each other.
+/// State that a connection shares with [`Connections`].
 pub struct Slot {
-    /// When the client connected, or its last response was ready; `None` while a request is being answered.
+    /// When the client connected or its last response was ready; `None` while a request is being answered.
     idle_since: Mutex<Option<Instant>>,
     close: Notify,
 }
 
 impl Slot {
-    /// A request has arrived.
+    /// To be called when a request has arrived.
     pub fn set_busy(&self) {
         *lock(&self.idle_since) = None;
     }
 
-    /// A response is ready.
+    /// To be called when a response is ready.
     pub fn set_idle(&self) {
         *lock(&self.idle_since) = Some(Instant::now());
     }
 
-    /// Waits until the connection has to make room.
+    /// Waits until the connection has to be closed to make room.
     pub async fn closed(&self) {
         self.close.notified().await;
     }
@@ -81,19 +80,19 @@ pub struct Accepted {
     thread: oneshot::Sender<Serve>,
 }
 
-/// What a thread does once its connection is there.
+/// What a connection's thread runs.
 type Serve = Box<dyn FnOnce(Runtime) + Send>;
 
 impl Accepted {
     /// Serves the client in its thread.
     pub fn serve(self, serve: impl FnOnce(Runtime, TcpStream, Arc<Slot>) + Send + 'static) {
         let Self { stream, slot, thread } = self;
-        // The thread waits for this, so it cannot have ended.
+        // The thread waits for this message, so it is still running.
         let _ = thread.send(Box::new(move |runtime| serve(runtime, stream, slot)));
     }
 }
 
-/// The listeners, and the connections that were accepted. Those that have ended are removed when room is needed.
+/// The listeners, and the connections that were accepted. Connections that have ended are removed from the list when room is needed.
 pub struct Connections {
     listeners: Vec<TcpListener>,
     open: Vec<Weak<Slot>>,
@@ -113,7 +112,7 @@ impl Connections {
         Ok(Self { listeners, open: Vec::new(), shortage: None })
     }
 
-    /// Waits for a client, for room, and for a thread.
+    /// Waits for a client, then for room, then for a thread.
     ///
     /// # Errors
     ///
@@ -169,9 +168,9 @@ impl Connections {
                     self.give_up(&error).await;
                     registered_anew = false;
                 }
-                // Linux allocates a descriptor before it looks for a client, and tokio tries once more after each client: without
-                // a free descriptor, accepting fails although nobody waits. A listener that is registered anew is not tried
-                // before somebody does.
+                // Linux allocates a descriptor before it looks for a client, and tokio tries again after each client. So without a
+                // free descriptor, accepting fails even if no client waits. After registering again, tokio tries a listener only
+                // once a client waits.
                 Err(_) => {
                     self.register_again()?;
                     registered_anew = true;
@@ -187,12 +186,12 @@ impl Connections {
         Ok(())
     }
 
-    /// How many connections there may be.
+    /// The current limit on connections.
     fn limit(&self) -> usize {
         self.shortage.as_ref().map_or(MAX_CONNECTIONS, |shortage| shortage.limit_after(shortage.last.elapsed()))
     }
 
-    /// The idle connections, each with the time since when.
+    /// The idle connections, each with the time since which it has been idle.
     fn idle(&self) -> impl Iterator<Item = (Instant, Arc<Slot>)> {
         let open = self.open.iter().filter_map(Weak::upgrade);
         open.filter_map(|slot| {
@@ -201,21 +200,21 @@ impl Connections {
         })
     }
 
-    /// Closes idle connections, the longest idle first, until there is room for one more below the limit. False if the others are
-    /// busy, or have just become idle.
+    /// Closes idle connections, the longest idle first, until there is room for one more below the limit. Returns false if the
+    /// remaining ones are busy or have only just become idle.
     fn make_room(&mut self, limit: usize) -> bool {
         self.open.retain(|slot| slot.strong_count() > 0);
         while self.open.len() >= limit {
             let settled = self.idle().filter(|(since, _)| since.elapsed() >= SETTLED);
             let Some((_, longest)) = settled.min_by_key(|(since, _)| *since) else { return false };
             longest.close.notify_one();
-            // Removed at once, because its thread takes a moment to end.
+            // Not counted any more, although its thread takes a moment to end.
             self.open.retain(|slot| slot.as_ptr() != Arc::as_ptr(&longest));
         }
         true
     }
 
-    /// Makes do with fewer connections for a while, because descriptors or threads ran out.
+    /// Lowers the limit for a while, because descriptors or threads ran out.
     async fn give_up(&mut self, error: &io::Error) {
         if self.shortage.is_none() {
             log::line(format_args!(
@@ -231,16 +230,16 @@ impl Connections {
     }
 }
 
-/// Descriptors or threads ran out.
+/// A shortage of descriptors or threads.
 struct Shortage {
-    /// When a connection could not be accepted.
+    /// When a connection last could not be accepted.
     last: Instant,
-    /// How many connections were kept then.
+    /// How many connections were left open then.
     left: usize,
 }
 
 impl Shortage {
-    /// The limit on connections some time after the last one could not be accepted.
+    /// The limit on connections this long after the last error.
     fn limit_after(&self, time: Duration) -> usize {
         let grown = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).saturating_mul(GROWTH) / 1000;
         self.left.max(MIN_CONNECTIONS).saturating_add(grown).min(MAX_CONNECTIONS)

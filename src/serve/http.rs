@@ -1,7 +1,6 @@
 //! Serving: HTTP on each connection, and the graceful stop. A [`Handler`] makes the responses.
 //!
-//! A handler may block: each connection has a thread of its own, so it is simply called there. It delays no other connection, and
-//! no request is handed to another thread.
+//! A handler may block: it is called on the thread of its connection, so it does not delay other connections.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,20 +23,20 @@ use super::connections::{Connections, Slot};
 use super::request::{Method, Request, Response, StatusCode};
 use super::web_config::{Access, Rules, Stream, WebConfig};
 
-/// How long a client may take.
+/// The timeouts of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Until the head of the next request is complete, counted from the connection or from the previous response.
+    /// How long a client may take to complete the head of its next request, after it connected or got the previous response.
     pub head: Duration,
-    /// Without accepting any byte of a response. Enforced on Linux only.
+    /// How long a client may accept no byte of a response. Enforced on Linux only.
     pub write: Duration,
-    /// For all requests in flight together, once the exporter stops.
+    /// How long the requests in flight may take in total, once the exporter stops.
     pub grace: Duration,
 }
 
 impl Timeouts {
-    /// What the exporter allows its clients. A connection may stay idle for longer than the longest common scrape interval, a
-    /// minute, so that Prometheus can reuse it.
+    /// The timeouts of the exporter. A connection may stay idle for longer than a minute, the longest common scrape interval, so that
+    /// Prometheus can reuse it.
     pub const DEFAULT: Self = Self { head: HEAD_TIMEOUT, write: WRITE_TIMEOUT, grace: GRACE };
 }
 
@@ -45,30 +44,30 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The largest head of a request, in bytes. Prometheus sends 400.
+/// The largest head of a request, in bytes. Prometheus sends 400 bytes.
 pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
 
-/// How long a connection may still take to complete the head of a request when the exporter stops.
+/// How long a client may still take to complete the head of a request once the exporter stops.
 const STOP_HEAD: Duration = Duration::from_secs(1);
 
 /// The methods that are supported.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
-/// What is served.
+/// Makes the responses.
 pub trait Handler: Send + Sync + 'static {
-    /// Responds to a GET or HEAD request. May block; runs on the thread of the connection.
+    /// Responds to a GET or HEAD request. May block: it runs on the thread of the connection.
     fn respond(&self, request: &Request) -> Response;
 
-    /// Whether a path can be asked for without a password, if passwords are required at all.
+    /// Whether this path needs no password, if passwords are configured.
     fn is_public(&self, _path: &str) -> bool {
         false
     }
 }
 
-/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. `web_config`
-/// decides which clients are served; without one, all are.
+/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. Requests that still run after
+/// that end with the process. `web_config` decides which clients are served; without it, all clients are.
 ///
-/// Must be called within a tokio runtime with I/O and time. Requests still running after that end with the process.
+/// Must be called within a tokio runtime with I/O and time.
 ///
 /// # Errors
 ///
@@ -97,7 +96,7 @@ pub async fn serve(
         let connection = Connection { handler: Arc::clone(&handler), server: Arc::clone(&server) };
         let watcher = graceful.watcher();
         accepted.serve(move |runtime, stream, slot| {
-            // An error is one of the client's: it has gone, or what it sent is not HTTP and has been answered.
+            // Errors are the client's: it has disconnected, or it sent something that is not HTTP, which has been answered.
             let _ = runtime.block_on(connection.serve(stream, &slot, watcher));
         });
     }
@@ -116,7 +115,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct Server {
     web_config: Option<Arc<WebConfig>>,
     timeouts: Timeouts,
@@ -162,7 +161,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A request goes from here through the checks of HTTP and of the web configuration to the handler.
+    /// Checks a request by the rules of HTTP and of the web configuration, then passes it to the handler.
     async fn respond(&self, request: &Request) -> Response {
         let rules = self.server.web_config.as_ref().map(|web_config| web_config.rules());
         let mut response = match self.refuse(request, rules.as_deref()).await {
@@ -173,14 +172,14 @@ impl<H: Handler> Connection<H> {
             response.0.headers_mut().insert(name.clone(), value.clone());
         }
         let is_wrong = matches!(response.0.status(), StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
-        // A body is never read, so nothing can follow it on this connection.
+        // The body of a request is never read, so the connection cannot be used for another one.
         if is_wrong || request.announces_body() || self.server.stopping.load(Relaxed) {
             response.0.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    /// The response to a request that the handler does not get to see.
+    /// The response to a request that is not passed to the handler.
     async fn refuse(&self, request: &Request, rules: Option<&Rules>) -> Option<Response> {
         if !request.has_valid_host() {
             return Some(Response::text(StatusCode::BAD_REQUEST, "a request needs exactly one valid Host header"));

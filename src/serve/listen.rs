@@ -1,18 +1,18 @@
-//! The address to listen on, as people type it, and the sockets it stands for.
+//! Addresses to listen on: parsing, and binding their sockets.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
-/// How often port 0 is tried on a host with several addresses before giving up: the port that the system picks for the first
-/// address may be taken on another one.
+/// How many times port 0 is tried on a host with several addresses. The port that the system picks for the first address may be in
+/// use on another one.
 const PORT_ATTEMPTS: usize = 16;
 
 /// An address to listen on. Without a host, every interface, IPv4 and IPv6.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// A name or an address, without brackets.
+    /// A name or an IP address, without brackets. `None` is every interface.
     pub host: Option<String>,
     /// 0 lets the system choose.
     pub port: u16,
@@ -57,7 +57,8 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` accept already are left out.
+    /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` already accept connections are
+    /// skipped.
     fn bind(&self, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         match &self.host {
             Some(host) => bind_each(self.addresses(host)?, others),
@@ -66,8 +67,8 @@ impl Listen {
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
-        // RFC 6761, section 6.3: this name is always the loopback, in any case and with or without the dot of the root. The
-        // system may not know that, such as in a container without /etc/hosts.
+        // RFC 6761, section 6.3: this name is always the loopback, in upper or lower case, with or without a final dot. The
+        // system may not know that, for example in a container without /etc/hosts.
         if host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost") {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             return Ok(loopback.map(|ip| SocketAddr::new(ip, self.port)).into());
@@ -75,7 +76,7 @@ impl Listen {
         Ok((host, self.port).to_socket_addrs()?.collect())
     }
 
-    /// A socket for every interface can only be bound before those it includes.
+    /// The order of binding: a socket for every interface must be bound before sockets for single addresses of the same port.
     fn rank(&self) -> u8 {
         match self.host.as_ref().map(|host| host.parse()) {
             None => 0,
@@ -90,7 +91,7 @@ impl Listen {
 ///
 /// # Errors
 ///
-/// With the one at fault: its host does not resolve, or one of its addresses is in use, or none of them belongs to this machine.
+/// Returns the address at fault: its host does not resolve, or one of its IP addresses is in use, or none of them is of this machine.
 pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
     let mut bound: Vec<(usize, TcpListener)> = Vec::new();
     let mut ranked: Vec<_> = all.iter().enumerate().collect();
@@ -104,8 +105,8 @@ pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
     Ok(bound.into_iter().map(|(_, listener)| listener).collect())
 }
 
-/// Whether one of these accepts connections to an address. A socket for every IPv6 interface may accept IPv4 as well; this is
-/// asked only of an address that is in use.
+/// Whether one of these sockets accepts connections to an address that is in use. A socket for every IPv6 interface may accept IPv4
+/// as well.
 fn includes(others: &[SocketAddr], address: SocketAddr) -> bool {
     others.iter().any(|other| {
         let is_wider = other.ip().is_unspecified() && (other.is_ipv6() || address.is_ipv4());
@@ -134,7 +135,7 @@ fn bind_each(mut addresses: Vec<SocketAddr>, others: &[SocketAddr]) -> io::Resul
     bound
 }
 
-/// Binds all addresses that this machine has. It may lack some: `localhost` is `::1` as well where IPv6 is off.
+/// Binds all addresses that this machine has. It may lack some: `localhost` includes `::1` even where IPv6 is off.
 fn bind_once(addresses: &[SocketAddr], others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut failed = Some(io::Error::new(ErrorKind::NotFound, "the host has no address"));
@@ -160,7 +161,7 @@ fn bind_once(addresses: &[SocketAddr], others: &[SocketAddr]) -> io::Result<Vec<
     }
 }
 
-/// Usually one IPv6 socket accepts IPv4 as well, unless the system keeps them apart (`net.ipv6.bindv6only`) or has no IPv6.
+/// Usually one IPv6 socket accepts IPv4 as well, unless the system separates them (`net.ipv6.bindv6only`) or lacks IPv6.
 fn bind_every_interface(port: u16, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let v6 = bind_once(&[(Ipv6Addr::UNSPECIFIED, port).into()], others).unwrap_or_default();
     let port = v6.first().and_then(|listener| listener.local_addr().ok()).map_or(port, |address| address.port());
@@ -228,7 +229,7 @@ mod tests {
         }
     }
 
-    /// The addresses bound, each of which accepts connections. What this machine lacks (IPv6) is left out.
+    /// The addresses that are bound, after checking that each accepts connections. Those that this machine lacks (IPv6) are left out.
     fn bound(texts: &[&str]) -> Vec<SocketAddr> {
         let listeners = bind_each(addresses(texts), &[]).unwrap();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn binds_a_list_in_its_order_and_overlaps_once() {
-        // Ports that the system gives to nobody who asks for any.
+        // Ports below the range from which the system picks for port 0.
         let begin = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
         let mut free = (begin..).filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
         let (one, other) = (free.next().unwrap(), free.next().unwrap());

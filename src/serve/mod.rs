@@ -1,5 +1,5 @@
-//! An exporter's HTTP side: listeners, connections, TLS, passwords and the graceful stop. It does not know what is
-//! served: a [`http::Handler`] makes the responses. `make lint` checks that.
+//! An exporter's HTTP side: listeners, connections, TLS, passwords and the graceful stop. A [`http::Handler`] makes the responses.
+//! Nothing here knows about Jitsi, which `make lint` checks.
 
 mod connections;
 pub mod http;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use connections::MAX_CONNECTIONS;
 
-/// Locks a value that a panic cannot leave half-written.
+/// Locks a mutex, also after a panic in another thread. For values that a panic cannot leave half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use hyper::http::uri::Authority;
 
 pub use hyper::{Method, StatusCode};
 
-/// The header in which Prometheus says for how many seconds it waits.
+/// The header with the timeout of Prometheus, in seconds.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
 /// A request. Its body is never read.
@@ -47,18 +47,18 @@ impl Request {
         self.header(ACCEPT)
     }
 
-    /// How long the scraper waits for the response, if it says so.
+    /// The timeout of the scraper, if it sends one.
     #[must_use]
     pub fn scrape_timeout(&self) -> Option<Duration> {
         seconds(&self.header(HeaderName::from_static(SCRAPE_TIMEOUT)))
     }
 
-    /// The value of `Authorization`, which need not be text.
+    /// The value of `Authorization`, which may be non-UTF-8.
     pub(super) fn authorization(&self) -> Option<&[u8]> {
         self.head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
     }
 
-    /// Whether a body follows, or is said to follow.
+    /// Whether the head announces a body.
     pub(super) fn announces_body(&self) -> bool {
         self.announces_body
     }
@@ -86,7 +86,7 @@ fn seconds(header: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
 }
 
-/// Whether this is a host with or without a port (RFC 9110, section 7.2). It may be empty; a user in front of it is not allowed.
+/// Whether this is a host with or without a port (RFC 9110, section 7.2). It may be empty, and must not contain a user.
 fn is_host(text: &[u8]) -> bool {
     if text.is_empty() {
         return true;
@@ -97,7 +97,7 @@ fn is_host(text: &[u8]) -> bool {
         Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
         None => !host.is_empty(),
     };
-    // `Authority` accepts any text as a port.
+    // `Authority` does not check the port.
     let is_port =
         |port: &str| port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let port = authority.as_str().strip_prefix(host).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
@@ -115,7 +115,7 @@ impl Response {
         Self(hyper::Response::new(body)).with(CONTENT_TYPE.as_str(), content_type)
     }
 
-    /// A response that is a line of plain text.
+    /// A response with a line of plain text.
     #[must_use]
     pub fn text(status: StatusCode, line: &str) -> Self {
         let mut response = Self::ok("text/plain; charset=utf-8", format!("{line}\n"));
@@ -135,7 +135,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// If the name is not a header's in lower case, or the value is not one of a header.
+    /// If the name is not a valid header name in lower case, or the value is not a valid header value.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.0.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));

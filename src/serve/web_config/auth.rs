@@ -1,8 +1,8 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
-//! A bcrypt hash is slow on purpose, so it is computed once for a password that is right. From then on the user is recognised by
-//! a keyed hash of that password, which is fast. All other passwords are checked one at a time, in the order in which they came:
-//! wrong passwords use at most one core, however many clients send them, and do not delay clients that are recognised.
+//! A bcrypt hash is slow on purpose, so it is computed only once for a right password. From then on the password is recognised by a
+//! keyed hash, which is fast. All other passwords are checked one at a time, in order of arrival. So wrong passwords use at most one
+//! core, however many clients send them, and do not delay recognised clients.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,15 +18,15 @@ use tokio::time::timeout;
 
 use crate::serve::{MAX_CONNECTIONS, lock};
 
-/// How many passwords wait to be checked. Each has a connection, so the other half of those is left to clients that are recognised.
+/// How many passwords may wait to be checked. Each takes up a connection, so this leaves half of the connections to recognised clients.
 const MAX_WAITING: usize = 64;
 
 const _: () = assert!(MAX_WAITING <= MAX_CONNECTIONS / 2);
 
-/// How long a request waits for its password to be checked: Prometheus' default scrape timeout, after which it has given up.
+/// How long a request waits for its password to be checked: Prometheus' default scrape timeout. After that the client has given up.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The costs that bcrypt allows.
+/// The valid costs of bcrypt.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
 /// The decision about a request.
@@ -43,15 +43,15 @@ pub enum Access {
 /// The alphabet of bcrypt's base64.
 const ALPHABET: &[u8] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Where the last character of the salt is in a hash of version 2b.
+/// The index of the last character of the salt in a hash of version 2b.
 const SALT_END: usize = 28;
 
-/// Spells a hash as the bcrypt crate takes it. Go's bcrypt, which other exporters use, is less strict: it does not distinguish
-/// versions, and ignores the four bits of the last character of the salt that do not belong to it.
+/// Converts a hash to the spelling that the bcrypt crate accepts. Go's bcrypt, which other exporters use, is less strict: it accepts
+/// any version, and ignores the four unused bits in the last character of the salt.
 ///
 /// # Errors
 ///
-/// What is wrong with it, without the hash.
+/// Says what is wrong with the hash, without quoting it.
 pub fn canonical_hash(hash: &str) -> Result<String, &'static str> {
     let mut rest = ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"].iter().filter_map(|version| hash.strip_prefix(version));
     let rest = rest.next().ok_or("is not a bcrypt hash (htpasswd -nBC 10 USER makes one)")?;
@@ -72,12 +72,12 @@ pub struct Users(BTreeMap<String, Arc<User>>);
 
 struct User {
     hash: String,
-    /// The keyed hash of the password that was right.
+    /// The keyed hash of the right password, once it has been checked.
     right: Mutex<Option<hmac::Tag>>,
 }
 
 impl Users {
-    /// Users by their hashes. Those that `before` has with the same hash stay recognised.
+    /// Users with their hashes. A user who is in `before` with the same hash stays recognised.
     pub fn new(hashes: BTreeMap<String, String>, before: &Self) -> Self {
         let user = |(name, hash): (String, String)| {
             let same = before.0.get(&name).filter(|user| user.hash == hash).map(Arc::clone);
@@ -96,7 +96,7 @@ impl User {
         lock(&self.right)
     }
 
-    /// Whether this password was right before. In constant time.
+    /// Whether this is the password that was found right before. Takes constant time.
     fn recognises(&self, password: &[u8], key: &hmac::Key) -> bool {
         self.right().as_ref().is_some_and(|right| hmac::verify(key, password, right.as_ref()).is_ok())
     }
@@ -104,11 +104,11 @@ impl User {
 
 /// Checks passwords.
 pub struct Gate {
-    /// Made at the start and known to this process only.
+    /// Random, made at the start.
     key: hmac::Key,
-    /// Passwords that wait, and the one that is checked.
+    /// Limits the passwords that wait or are being checked.
     places: Semaphore,
-    /// Held while a hash is computed. Those that wait for it get it in the order in which they came.
+    /// Held while a hash is computed. Acquired in order of arrival.
     turn: Semaphore,
 }
 
@@ -122,8 +122,7 @@ impl Gate {
         Ok(Self { key, places: Semaphore::new(MAX_WAITING), turn: Semaphore::new(1) })
     }
 
-    /// Decides on the value of an `Authorization` header. If a hash has to be computed, that is done here, on the thread of the
-    /// connection.
+    /// Checks the value of an `Authorization` header. A hash is computed on the thread of the connection.
     pub async fn check(&self, users: &Users, authorization: Option<&[u8]>) -> Access {
         if users.is_empty() {
             return Access::Granted;
@@ -135,8 +134,8 @@ impl Gate {
         {
             return Access::Granted;
         }
-        // An unknown user takes as long as a known one: its password is checked against the hash of another, always of the
-        // same one, and the result does not count.
+        // An unknown user must take as long as a known one. So the password is checked against the hash of a known user, always the
+        // same one for this name, and the result is ignored.
         let Some(user) = known.or_else(|| self.decoy(users, &name)) else { return Access::Denied };
         let Ok(_place) = self.places.try_acquire() else { return Access::Busy };
         let Ok(Ok(_turn)) = timeout(MAX_WAIT, self.turn.acquire()).await else { return Access::Busy };
@@ -200,7 +199,7 @@ mod tests {
         for version in ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"] {
             assert_eq!(canonical_hash(&hash.replace("$2y$", version)).as_ref(), Ok(&canonical));
         }
-        // The last character of the salt, `u`, with other bits behind those of the salt.
+        // The last character of the salt is `u`. These differ from it in the unused bits only.
         for last in ["v", "9"] {
             assert_eq!(canonical_hash(&hash.replace("zoub", &format!("zo{last}b"))).as_ref(), Ok(&canonical), "{last}");
         }

@@ -1,14 +1,14 @@
-//! What keys and signatures are called, so that a message can name a kind that is not supported.
+//! Names of the kinds of keys and signatures, so that a message can name a kind that is not supported.
 //!
-//! The cryptography behind TLS is ring's. It signs with RSA keys of 2048, 3072 and 4096 bits, P-256, P-384 and Ed25519, and verifies
-//! what these have signed, with SHA-2 as long as the curve wants it.
+//! TLS uses ring, which signs with RSA keys of 2048, 3072 and 4096 bits, P-256, P-384 and Ed25519. It verifies signatures of these
+//! keys with SHA-2, except those of P-256 and P-384 with SHA-512.
 
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode as _, Reader as _, SliceReader, Tagged as _};
 
-/// The private keys that are supported, for messages.
+/// The kinds of private keys that are supported, for messages.
 pub const SUPPORTED: &str = "RSA of 2048, 3072 or 4096 bits, P-256, P-384 and Ed25519 are";
 const SUPPORTED_KEYS: &[&str] = &["RSA, 2048 bits", "RSA, 3072 bits", "RSA, 4096 bits", "P-256", "P-384", "Ed25519"];
 
@@ -24,7 +24,7 @@ pub fn complaint(key: &PrivateKeyDer<'_>) -> String {
 const RSA: &str = "1.2.840.113549.1.1.1";
 const ELLIPTIC_CURVE: &str = "1.2.840.10045.2.1";
 
-/// Object identifiers of keys, of curves and of signatures.
+/// Object identifiers of keys, curves and signatures, and their names.
 const NAMES: &[(&str, &str)] = &[
     (RSA, "RSA"),
     ("1.2.840.113549.1.1.10", "RSA-PSS"),
@@ -45,7 +45,7 @@ const NAMES: &[(&str, &str)] = &[
     ("1.2.840.10045.4.3.4", "ECDSA with SHA-512"),
 ];
 
-/// The name of an algorithm, which is given as the content of a DER `AlgorithmIdentifier`.
+/// The name of an algorithm. `id` is the content of a DER `AlgorithmIdentifier`.
 pub fn algorithm(id: &[u8]) -> String {
     let read = || {
         let mut reader = SliceReader::new(id)?;
@@ -53,7 +53,7 @@ pub fn algorithm(id: &[u8]) -> String {
         if kind.to_string() != ELLIPTIC_CURVE {
             return Ok(name(kind));
         }
-        // Instead of naming a curve, a key can spell it out.
+        // A key can contain the parameters of its curve instead of the name.
         let curve = reader.decode::<ObjectIdentifier>();
         Ok(curve.map_or_else(|_| "elliptic curve with explicit parameters".to_owned(), name))
     };
@@ -87,7 +87,8 @@ fn private_key(key: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// The kind of an RSA key. The modulus is the first number of a public key, and the second one of a private key.
+/// The kind of an RSA key. `modulus` is the index of the modulus among the numbers of the key: the first in a public key, the second
+/// in a private key.
 fn rsa(der: &[u8], modulus: usize) -> String {
     let numbers = Vec::<UintRef<'_>>::from_der(der).unwrap_or_default();
     let (Some(modulus), Some(exponent)) = (numbers.get(modulus), numbers.get(modulus + 1)) else {

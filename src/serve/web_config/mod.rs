@@ -1,8 +1,8 @@
 //! The web configuration (`--web-config-file`): TLS, client certificates and passwords for the listener, in the file format
 //! of Prometheus' exporter-toolkit.
 //!
-//! Each new TLS connection and each request that needs a password checks the files by `stat`; they are read again if that
-//! shows a change. Nothing polls. A change that cannot be used is logged once, and the previous state stays in use.
+//! For each new TLS connection, and for each request that needs a password, the files are checked with `stat` and read again if they
+//! have changed. There is no polling. A change that cannot be used is logged once, and the previous state stays in use.
 
 mod auth;
 mod kinds;
@@ -33,19 +33,19 @@ use self::tls::Pem;
 use crate::log;
 use crate::serve::lock;
 
-/// Longer than the clock tick of file systems. A file that changed so recently may change again with the same timestamp.
+/// Longer than the clock tick of file systems. A file that changed more recently than this may change again and get the same timestamp.
 const TICK: Duration = Duration::from_millis(50);
 
-/// At most one failed handshake is logged in this time: any client can make them fail.
+/// At most one failed handshake is logged in this time, because any client can cause one.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
-/// The response to plain HTTP on a TLS port; Go's server sends the same text.
+/// The response to plain HTTP on a TLS port, with the text of Go's server.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
-/// How much of a request is read before [`NOT_TLS`] is sent. Closing a connection with unread bytes would reset it, and the client
-/// might not see the response.
+/// How much of a request is read before [`NOT_TLS`] is sent, in bytes. Closing a connection with unread bytes would reset it, so the
+/// client might not see the response.
 const NOT_TLS_READ: usize = 4096;
 
 /// A connection with or without TLS. One type for both, so that hyper is compiled once.
@@ -66,11 +66,11 @@ pub struct WebConfig {
 
 struct State {
     current: Arc<Rules>,
-    /// Of everything that was read for it.
+    /// The digest of everything that was read for this state.
     digest: Digest,
-    /// The files that were read last, whether or not they could be used.
+    /// The files that were read last, even if they could not be used.
     files: Vec<Watched>,
-    /// The last complaint, so that it is not repeated.
+    /// The last error that was logged, so that it is not repeated.
     complaint: Option<String>,
 }
 
@@ -81,15 +81,15 @@ pub struct Rules {
     users: Users,
     gate: Arc<Gate>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// What is not as the file says, for the log.
+    /// Settings of the file that are not supported, for the log.
     notes: Vec<String>,
 }
 
-/// A file, and how it looked just before it was read.
+/// A file, and its metadata just before it was read.
 struct Watched {
     path: PathBuf,
-    /// `None` if the file has to be read again whatever it looks like: it had changed so recently that a further change could have
-    /// the same timestamp, or it could not be read.
+    /// `None` if the file has to be read again in any case: either it had changed so recently that a further change could get the
+    /// same timestamp, or it could not be read.
     stamp: Option<Stamp>,
 }
 
@@ -105,7 +105,7 @@ impl Watched {
     }
 }
 
-/// How a file looks without being read.
+/// The metadata by which a change of a file is noticed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stamp {
     File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
@@ -113,7 +113,7 @@ enum Stamp {
 }
 
 impl Stamp {
-    /// Follows symbolic links, so a link that is switched shows as another file.
+    /// Follows symbolic links, so a link to another file is a change.
     fn of(path: &Path) -> Self {
         fs::metadata(path).map_or(Self::Missing, |file| Self::File {
             device: file.dev(),
@@ -131,7 +131,7 @@ impl Stamp {
     }
 }
 
-/// Everything that a configuration consists of.
+/// A configuration and everything that was read for it.
 struct Contents {
     settings: Settings,
     pem: Option<Pem>,
@@ -146,7 +146,7 @@ impl Contents {
         let mut digest = Context::new(&SHA256);
         digest.update(&text);
         let text = String::from_utf8(text).map_err(|_| "is not UTF-8")?;
-        // The parent of a plain file name is the empty path, which is where it is looked up.
+        // The parent of a plain file name is the empty path, which stands for the working directory.
         let settings = settings::parse(&text, path.parent().unwrap_or(Path::new("")))?;
         let pem = settings.tls.as_ref().map(|tls| {
             let named = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
@@ -192,13 +192,13 @@ impl Contents {
 
 /// Reads one of the files that are watched.
 fn read(path: &Path, files: &mut [Watched]) -> Result<Vec<u8>, String> {
-    // Opening a named pipe would wait for someone to write to it.
+    // Opening a named pipe would block until it has a writer.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err("is not a file".to_owned());
     }
     let content = crate::file::read(path);
     if content.is_err() {
-        // The cause may pass without a change of the file, such as a shortage of descriptors.
+        // The error may pass without a change of the file, for example a shortage of descriptors.
         files.iter_mut().filter(|file| file.path == path).for_each(|file| file.stamp = None);
     }
     content
@@ -216,18 +216,18 @@ impl Rules {
         &self.headers
     }
 
-    /// Logs what is not as the file says.
+    /// Logs the settings that are not supported.
     fn log(&self, path: &Path) {
         self.notes.iter().for_each(|note| log::line(format_args!("{}: {note}", path.display())));
     }
 
-    /// Which requirement `next` would drop. A file that is read while it is being written may look like that, so dropping one
-    /// takes a restart.
+    /// The requirement that `next` would drop, if any. Dropping one takes a restart, because a file that is read while it is being
+    /// written may look like that.
     fn loosened_by(&self, next: &Self) -> Option<&'static str> {
         if self.tls.is_some() && next.tls.is_none() {
             Some("tls_server_config is gone")
         } else if self.tls.is_none() && next.tls.is_some() {
-            // Clients that were told to speak HTTP would be locked out.
+            // TLS cannot be turned on either: the clients speak plain HTTP.
             Some("tls_server_config is new")
         } else if self.requires_certificate && !next.requires_certificate {
             Some("client certificates are no longer required")
@@ -240,7 +240,7 @@ impl Rules {
 }
 
 impl State {
-    /// Reads the files again, and uses what they hold if it can be used.
+    /// Reads the files again, and uses them if they are valid.
     fn reload(&mut self, path: &Path) {
         let mut files = Vec::new();
         let next = Contents::read(path, &mut files).and_then(|contents| {
@@ -291,25 +291,25 @@ impl WebConfig {
         Ok(Self { path: path.to_owned(), is_tls, state, failures: Mutex::default() })
     }
 
-    /// Whether the listener speaks TLS. That takes a restart to change.
+    /// Whether the listener speaks TLS. A change takes a restart.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.is_tls
     }
 
-    /// Logs what is not as the files say.
+    /// Logs the settings that are not supported.
     pub(super) fn log_notes(&self) {
         lock(&self.state).current.log(&self.path);
     }
 
-    /// Reads the files again, whether or not they seem to have changed. A complaint is repeated, because somebody asked.
+    /// Reads the files again, even if they seem unchanged. An error is logged again, because the operator asked for it.
     pub fn reload(&self) {
         let mut state = lock(&self.state);
         state.complaint = None;
         state.reload(&self.path);
     }
 
-    /// What applies now, after a look at the files.
+    /// The current rules, after reading files that have changed.
     pub fn rules(&self) -> Arc<Rules> {
         let mut state = lock(&self.state);
         if state.files.iter().any(Watched::may_have_changed) {
@@ -318,12 +318,11 @@ impl WebConfig {
         Arc::clone(&state.current)
     }
 
-    /// Completes the TLS handshake of a connection, if TLS is on. Takes as long as the client takes: the caller has to set a
-    /// limit.
+    /// Completes the TLS handshake of a connection, if TLS is on. There is no timeout here; the caller has to set one.
     ///
     /// # Errors
     ///
-    /// If the client has gone, does not speak TLS or is refused. The latter two are logged.
+    /// If the client has disconnected, does not speak TLS, or is rejected. The latter two are logged.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
         if !self.is_tls {
             return Ok(Box::pin(stream));
@@ -401,7 +400,7 @@ mod tests {
         write("deny");
         let config = WebConfig::load(&file).unwrap();
         let header = |rules: &Rules| rules.headers()[0].1.to_str().unwrap().to_owned();
-        // As if a change could not be seen.
+        // As if the change were not visible in the metadata.
         lock(&config.state).files.clear();
         write("sameorigin");
         assert_eq!(header(&config.rules()), "deny");

@@ -1,7 +1,7 @@
-//! The text of a web configuration file -> [`Settings`]. The format is that of Prometheus' exporter-toolkit.
+//! Reads the text of a web configuration file into [`Settings`]. The format is that of Prometheus' exporter-toolkit.
 //!
-//! It is read from the parser's events rather than from a document tree: every message can name its line, a scalar is the text
-//! that was typed (the user `123` is not a number), and an alias cannot expand to more than the file holds.
+//! The parser's events are read directly, without a document tree. So every message can name a line, a scalar is the text that was
+//! typed (the user `123` is not a number), and an alias cannot expand to more than the file contains.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use std::str::Chars;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::TScalarStyle;
 
-/// What a web configuration file says. It holds hashes of passwords, so it cannot be printed.
+/// The settings of a web configuration file. They include hashes of passwords, so this type is not `Debug`.
 #[derive(Default)]
 pub struct Settings {
     /// Without it the listener speaks plain HTTP.
     pub tls: Option<Tls>,
-    /// Bcrypt hashes by user. Without any, no password is asked for.
+    /// Bcrypt hashes by user. If empty, no password is required.
     pub users: BTreeMap<String, String>,
     /// Headers that are added to each response.
     pub headers: Vec<(&'static str, String)>,
-    /// What is read as something else, for the log.
+    /// Values that are replaced by supported ones, for the log.
     pub notes: Vec<String>,
 }
 
-/// The headers that can be added to responses, each with its values; none stands for any. exporter-toolkit takes no others.
+/// The headers that exporter-toolkit accepts, each with its allowed values. An empty list allows any value.
 const HEADERS: &[(&str, &[&str])] = &[
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -42,14 +42,14 @@ pub struct Tls {
     pub client_allowed_sans: Option<Vec<String>>,
     pub min_version: Version,
     pub max_version: Version,
-    /// Names of cipher suites, as in Go; all that there are, if absent.
+    /// Names of cipher suites, as in Go. If absent, all are used.
     pub cipher_suites: Option<Vec<String>>,
-    /// Names of curves for the key exchange, as in Go; all that there are, if absent.
+    /// Names of curves for the key exchange, as in Go. If absent, all are used.
     pub curve_preferences: Option<Vec<String>>,
 }
 
 impl Tls {
-    /// Whether a client without a certificate is refused. A list of allowed names needs one to look into.
+    /// Whether a client without a certificate is rejected. A list of allowed names also requires one.
     pub fn requires_certificate(&self) -> bool {
         matches!(self.client_auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert)
             || self.client_allowed_sans.is_some()
@@ -77,7 +77,7 @@ impl ClientAuth {
         Some(match name {
             "" | "NoClientCert" => Self::NoClientCert,
             "RequestClientCert" => Self::RequestClientCert,
-            // The second is an old name that exporter-toolkit still accepts.
+            // `RequireClientCert` is an old name that exporter-toolkit still accepts.
             "RequireAnyClientCert" | "RequireClientCert" => Self::RequireAnyClientCert,
             "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
             "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
@@ -97,14 +97,14 @@ pub enum Version {
 ///
 /// # Errors
 ///
-/// One line that names the line and the key, and never a value that may be a secret.
+/// A one-line message that names the line and the key, and never quotes a value that may be a secret.
 pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
-    // A byte order mark, as Windows editors write it, is not part of the text.
+    // Windows editors may write a byte order mark.
     let text = &without_tabs(text.trim_start_matches('\u{feff}'));
     let mut reader = Reader { parser: Parser::new_from_str(text), text, notes: Vec::new() };
     let mut settings = Settings::default();
     match reader.next()? {
-        // Nothing but comments.
+        // A file without content, or with comments only.
         (Event::StreamEnd, _) => return Ok(settings),
         (Event::DocumentStart, _) => {}
         (_, line) => return Err(at(line, "is not valid YAML")),
@@ -127,8 +127,8 @@ pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
     }
 }
 
-/// Replaces a tab between a colon and a value by a space. yaml-rust2 refuses it in front of some values, Go's YAML package does not.
-/// Text in quotes stays as it is.
+/// Replaces tabs between a colon and a value by spaces. Unlike Go's YAML package, yaml-rust2 rejects them before some values. Quoted
+/// text is not changed.
 fn without_tabs(text: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -148,7 +148,7 @@ fn at(line: usize, what: impl std::fmt::Display) -> String {
     format!("line {line}: {what}")
 }
 
-/// A name, if it can be quoted in a message. In a file with a mistake, a hash or a password can be where a name belongs.
+/// A name, if a message may quote it. In a file with a mistake, a hash or a password may stand in the place of a name.
 fn printable(name: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
     // A bcrypt hash has 60 characters, three of them dollar signs.
@@ -173,7 +173,7 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<(Event, usize), String> {
         loop {
             let (event, marker) = self.parser.next_token().map_err(|error| {
-                // The parser's own words may quote the file. It may notice a tab at the end of the line before.
+                // The parser's message may quote the file, so it is replaced. The parser may report a tab at the end of the line before.
                 let line = error.marker().line();
                 let mut near = self.text.lines().enumerate().skip(line.saturating_sub(1)).take(2);
                 match near.find(|(_, text)| text.contains('\t')) {
@@ -223,7 +223,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A scalar as it was typed; `None` if it is null or empty, which exporter-toolkit treats as absent too.
+    /// A scalar as it was typed; `None` if it is null or empty, which exporter-toolkit also treats as absent.
     fn string(&mut self, key: &str) -> Result<Option<String>, String> {
         match self.next()? {
             (Event::Scalar(text, style, ..), _) => Ok((!text.is_empty() && !is_null(&text, style)).then_some(text)),
@@ -281,7 +281,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Names that may be shown; an empty list is the same as none.
+    /// A list of names; `None` if it is empty. Only names that messages may quote are accepted.
     fn names(&mut self, key: &str, line: usize) -> Result<Option<Vec<String>>, String> {
         let names = self.strings(key)?.filter(|names| !names.is_empty());
         let is_name = |name: &String| name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -297,7 +297,7 @@ impl Reader<'_> {
         let mut headers = Vec::new();
         self.mapping("http_server_config", |reader, key, line| {
             match key {
-                // HTTP/1.1 is what clients get that may use HTTP/2.
+                // Checked, but without effect: the exporter serves HTTP/1.1 only.
                 "http2" => drop(reader.boolean("http_server_config.http2")?),
                 "headers" => reader.mapping("http_server_config.headers", |reader, name, line| {
                     let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
@@ -360,7 +360,7 @@ impl Reader<'_> {
                 }
                 "cipher_suites" => cipher_suites = reader.names(&name, line)?,
                 "curve_preferences" => curve_preferences = reader.names(&name, line)?,
-                // It has no effect in exporter-toolkit either.
+                // Has no effect in exporter-toolkit either.
                 "prefer_server_cipher_suites" => drop(reader.boolean(&name)?),
                 _ => return Err(unknown(line, SECTION, key)),
             }
@@ -414,7 +414,7 @@ impl Reader<'_> {
     }
 }
 
-/// Null as Go's YAML package reads it.
+/// Whether Go's YAML package reads this as null.
 fn is_null(text: &str, style: TScalarStyle) -> bool {
     style == TScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
@@ -494,7 +494,7 @@ mod tests {
     fn takes_tabs_as_go_does() {
         let text = "tls_server_config:\t# c\n  cert_file:\ta.pem\t\n  \"key_file\":\t\tb.pem\n  client_allowed_sans:\t[a,\tb]\n  \
                     client_auth_type:\tRequestClientCert\nhttp_server_config: {headers:\t{X-XSS-Protection: \"a:\tb\"}}\n";
-        // A tab in quotes stays, and is not one that a header can have.
+        // A tab in quotes stays, and is not valid in a header.
         let Err(error) = read(text) else { panic!("a tab in quotes is replaced") };
         assert!(error.contains("X-XSS-Protection has a line break"), "{error}");
         let tls = read(&text.replace("a:\tb", "a")).unwrap().tls.unwrap();

@@ -28,18 +28,18 @@ use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 use super::kinds;
 use super::settings::{ClientAuth, Tls, Version};
 
-/// The extended key usages that fit a client: its own, and any.
+/// The extended key usages that a client certificate may have.
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
 /// The sizes of RSA keys whose signatures can be verified, in bits.
 const RSA_BITS: RangeInclusive<u32> = 2048..=8192;
 
-/// Older releases of `openssl x509 -req` make such a certificate unless they are told which extensions it has.
+/// For certificates of version 1, which older releases of `openssl x509 -req` make unless they are given extensions.
 const VERSION_1: &str =
     "of X.509 version 1, which is not supported: sign it with extensions (openssl x509 -req -extfile FILE)";
 
-/// The curves of the key exchange that are supported, as Go calls them.
+/// The supported curves of the key exchange, by their names in Go.
 const CURVES: [(&str, NamedGroup); 3] =
     [("X25519", NamedGroup::X25519), ("CurveP256", NamedGroup::secp256r1), ("CurveP384", NamedGroup::secp384r1)];
 
@@ -50,7 +50,7 @@ pub struct Pem {
     pub client_ca: Option<Vec<u8>>,
 }
 
-/// Makes a configuration for new connections. What of it is left out is added to `notes`.
+/// Makes a configuration for new connections. Settings that are not supported are left out and named in `notes`.
 ///
 /// # Errors
 ///
@@ -85,19 +85,19 @@ pub fn server_config(tls: &Tls, pem: &Pem, notes: &mut Vec<String>) -> Result<Ar
     });
     let mut config = config?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session would skip the check of the client's certificate. Prometheus keeps its connection open anyway.
+    // No session resumption: it would skip the check of the client's certificate. Prometheus keeps its connection open anyway.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-/// The ciphers and curves of the configuration, as far as they are supported.
+/// A provider limited to the cipher suites and curves of the configuration.
 fn provider(tls: &Tls, notes: &mut Vec<String>) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     if let Some(wanted) = &tls.cipher_suites {
         let suites = provider.cipher_suites.iter().map(|suite| (cipher_name(suite), *suite));
         let named = supported("cipher_suites", wanted, suites, notes)?;
-        // As in Go, the suites of TLS 1.3 are always on offer.
+        // As in Go, the suites of TLS 1.3 are always offered.
         provider.cipher_suites.retain(|suite| suite.tls13().is_some() || named.contains(suite));
         if tls.max_version == Version::Tls12 && named.iter().all(|suite| suite.tls13().is_some()) {
             return Err(
@@ -115,12 +115,12 @@ fn provider(tls: &Tls, notes: &mut Vec<String>) -> Result<CryptoProvider, String
     Ok(provider)
 }
 
-/// The name of a cipher suite in Go, which is the one of the RFC.
+/// The name of a cipher suite in Go, which is the name in the RFC.
 fn cipher_name(suite: &SupportedCipherSuite) -> String {
     suite.suite().as_str().unwrap_or_default().replacen("TLS13_", "TLS_", 1)
 }
 
-/// What is wanted of what there is, in the order in which it is wanted.
+/// Those of the wanted items that are supported, in the wanted order. Names the others in `notes`.
 fn supported<T: Copy>(
     key: &str,
     wanted: &[String],
@@ -187,7 +187,7 @@ fn spelled(alert: AlertDescription) -> String {
     name
 }
 
-/// What a client's certificate is, or why it is not accepted.
+/// Describes an error about a client's certificate: `Ok` continues "the certificate is ...", `Err` is the reason of the rejection.
 fn certificate_error(error: &CertificateError) -> Result<&'static str, String> {
     Err(match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
@@ -231,7 +231,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str
 }
 
 fn key_error(error: &PemError, pem: &[u8]) -> &'static str {
-    // Both the old format and PKCS #8 say so.
+    // Both the old format and PKCS #8 contain this word.
     if pem.windows(b"ENCRYPTED".len()).any(|word| word == b"ENCRYPTED") {
         return "holds a private key with a passphrase, which is not supported (openssl pkey -in FILE removes it)";
     }
@@ -245,9 +245,9 @@ fn key_error(error: &PemError, pem: &[u8]) -> &'static str {
 #[derive(Debug)]
 struct Verifier {
     mandatory: bool,
-    /// Verifies the chain up to `client_ca_file`; absent if any certificate will do.
+    /// Verifies the chain up to `client_ca_file`. Absent if any certificate is accepted.
     chain: Option<Arc<dyn ClientCertVerifier>>,
-    /// What `client_ca_file` holds. A certificate that is listed there itself needs no chain.
+    /// The certificates in `client_ca_file`. A client certificate that is itself in this file needs no chain.
     trusted: Vec<CertificateDer<'static>>,
     hints: Vec<DistinguishedName>,
     allowed_sans: Option<Vec<String>>,
@@ -342,7 +342,7 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
     Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding.into())
 }
 
-/// Names the size of an RSA key that is out of range: ring says only that the signature is wrong.
+/// Names the size of an RSA key that is out of range, for which ring reports only a bad signature.
 fn explain<'a>(error: Error, signers: &mut dyn Iterator<Item = &'a CertificateDer<'a>>) -> Error {
     if error != Error::InvalidCertificate(CertificateError::BadSignature) {
         return error;
@@ -362,8 +362,8 @@ fn refused(why: String) -> Error {
     CertificateError::Other(OtherError(Arc::new(io::Error::other(why)))).into()
 }
 
-/// Checks what is left to check of a certificate that is trusted itself: webpki does not take a self-signed certificate that
-/// is marked as an authority, as `openssl req -x509` makes it, for the certificate of a client.
+/// Checks a certificate that is itself in `client_ca_file`. webpki cannot: it rejects a client certificate that is self-signed and
+/// marked as an authority, which `openssl req -x509` makes.
 fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let certificate = parse(certificate)?;
     let validity = certificate.tbs_certificate().validity();
