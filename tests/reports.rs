@@ -1,5 +1,5 @@
-//! What is exposed of a report, by example: which key wins, what is counted as unexposed, and what is not a report. How values are
-//! read is in the golden files, those of `fixtures/odd` among them.
+//! What is exposed of a report, by example: which key wins, which distributions are contradictory, and what is not a report. How
+//! values are read, and which have no metric, is in the golden files, those of `fixtures/odd` among them.
 
 mod support;
 
@@ -7,10 +7,10 @@ use std::fs;
 use std::time::Duration;
 
 use jitsiexporter::metrics::family::Naming::{self, Legacy, Standard};
-use jitsiexporter::metrics::format::Format::{OpenMetrics, Text};
+use jitsiexporter::metrics::format::Format::OpenMetrics;
 use jitsiexporter::scrape::expose;
 use support::exposition::check_scrape;
-use support::{Exposition, fixtures, json_files};
+use support::{fixtures, json_files};
 
 /// The members of reports, and all samples that are exposed of them in both formats. A line `unexposed N` is the number of values
 /// without a metric.
@@ -156,53 +156,6 @@ fn unknown_statistics_do_not_replace_known_ones() {
 }
 
 #[test]
-fn exposes_unknown_numbers_and_booleans() {
-    for names in [Standard, Legacy] {
-        assert_exposed(
-            names,
-            &[
-                (r#""new_number": 12, "new_float": 1.5"#, &["jitsi_new_number 12", "jitsi_new_float 1.5"]),
-                (r#""new_negative": -3, "new_truth": true"#, &["jitsi_new_negative -3", "jitsi_new_truth 1"]),
-                (r#""newObject": {"a": 1, "b": {"c": false}}"#, &["jitsi_newObject_a 1", "jitsi_newObject_b_c 0"]),
-                (r#""odd key-1": 4, "": 5"#, &["jitsi_odd_key_1 4", "jitsi_ 5"]),
-                (r#""new_string": "x", "new_array": [1], "new_null": null"#, &["unexposed 3"]),
-                // A statistic that has become several.
-                (r#""participants": {"udp": 3, "tcp": 1}"#, &["jitsi_participants_udp 3", "jitsi_participants_tcp 1"]),
-                // Keys with half a surrogate pair end in one name, which is a clash like any other.
-                (
-                    r#""a\ud800": 1, "a\ud801": 2, "b\ud800c": {"d": 4}"#,
-                    &["jitsi_a___ 1", "jitsi_b___c_d 4", "unexposed 1"],
-                ),
-            ],
-        );
-    }
-    let help = "Statistic unknown to this release of the exporter (k_e_y_).";
-    for (format, kind) in [(OpenMetrics, "unknown"), (Text, "untyped")] {
-        let scrape =
-            expose(Ok(br#"{"threads": 1, "visitors": 1, "k\"e\\y\n": 1}"#), || Duration::ZERO, Standard, format);
-        let scrape = Exposition::of(&scrape.text);
-        let family = scrape.statistics().find(|family| family.name == "jitsi_k_e_y_").expect("a valid name");
-        assert_eq!((&*family.kind, &*family.help), (kind, help));
-    }
-}
-
-#[test]
-fn counts_values_without_a_metric() {
-    assert_exposed(
-        Standard,
-        &[
-            (r#""conferences": null"#, &["unexposed 1"]),
-            (r#""tossedPacketsEnergy": {"average": 1, "max": null}"#, &["unexposed 1"]),
-            (r#""a": {}"#, &[]),
-            (r#""a": {"b": null, "c": "x", "d": [1, 2], "e": 1}"#, &["jitsi_a_e 1", "unexposed 3"]),
-            (r#""a": 1, "A": 2, "a ": 3, "a_": 4"#, &["jitsi_a 1", "jitsi_A 2", "jitsi_a_ 3", "unexposed 1"]),
-            (r#""version": null, "region": [], "release": 7"#, &["jitsi_bridge_info{release=\"7\"} 1", "unexposed 2"]),
-            (r#""current_timestamp": "yesterday""#, &["unexposed 1"]),
-        ],
-    );
-}
-
-#[test]
 fn limits_nesting() {
     let nested = |depth: usize| format!("\"k\": {}1{}", "{\"k\":".repeat(depth), "}".repeat(depth));
     assert_exposed(Standard, &[(&nested(16), &[&format!("jitsi_k{} 1", "_k".repeat(16))])]);
@@ -288,79 +241,4 @@ fn other_documents_of_a_bridge_are_not_a_report() {
             assert_eq!(check_scrape(&body, names).reason(), Some("no_statistics"), "{path:?}");
         }
     }
-}
-
-#[test]
-fn converts_transit_times() {
-    let times = r#""rtp_transit_time": {"bucket_le_0.0": 1.0, "bucket_le_5.0": 2.0, "bucket_le_500.0": 2.0,
-        "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 30637.0, "created": 1795937259.211}"#;
-    let lines = |name: &str, bounds: [&str; 3], sum: &str| {
-        let buckets = bounds.iter().chain([&"+Inf"]).zip([1, 2, 2, 3]);
-        let buckets = buckets.map(|(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}"));
-        buckets.chain([format!("{name}_count 3"), format!("{name}_sum {sum}")]).collect::<Vec<_>>()
-    };
-    for (names, lines) in [
-        (Standard, lines("jitsi_rtp_transit_time_seconds", ["0.0", "0.005", "0.5"], "30.637")),
-        (Legacy, lines("jitsi_rtp_transit_time", ["0.0", "5.0", "500.0"], "30637.0")),
-    ] {
-        assert_exposed(names, &[(times, &lines.iter().map(String::as_str).collect::<Vec<_>>())]);
-    }
-    // Two bounds become one.
-    let close = r#""rtp_transit_time": {"bucket_le_5e-324": 1, "bucket_le_1e-323": 1, "bucket_le_+Inf": 1, "count": 1, "sum": 0}"#;
-    assert_exposed(Standard, &[(close, &["unexposed 1"])]);
-}
-
-#[test]
-fn exposes_unknown_buckets_as_one_histogram() {
-    let delay =
-        r#""delay": {"bucket_le_1.0": 2.0, "bucket_le_+Inf": 5.0, "count": 5.0, "sum": 17.0, "created": 1795937259.2}"#;
-    let samples = [
-        "jitsi_delay_bucket{le=\"1.0\"} 2",
-        "jitsi_delay_bucket{le=\"+Inf\"} 5",
-        "jitsi_delay_count 5",
-        "jitsi_delay_sum 17.0",
-    ];
-    for names in [Standard, Legacy] {
-        let inside = format!("\"future\": {{{delay}}}");
-        let inside_samples = samples.map(|sample| sample.replace("_delay", "_future_delay"));
-        // Keys that end in a name of the histogram.
-        let clash = format!("\"delay_count\": 1, {delay}, \"delay_max\": 2, \"delay_created\": 3");
-        let clash_samples = [&samples[..], &["jitsi_delay_max 2", "unexposed 2"]].concat();
-        assert_exposed(
-            names,
-            &[
-                (delay, &samples),
-                (&inside, &inside_samples.each_ref().map(String::as_str)),
-                (&clash, &clash_samples),
-                // Contradictory: counted, and no number for each member.
-                (
-                    r#""delay": {"bucket_le_1.0": 2.0, "bucket_le_+Inf": 5.0, "count": 6.0, "sum": 17.0}"#,
-                    &["unexposed 1"],
-                ),
-                (r#""delay": {"bucket_le_1.0": 2.0}"#, &["unexposed 1"]),
-                // No buckets.
-                (r#""delay": {"count": 6.0, "sum": 17.0}"#, &["jitsi_delay_count 6.0", "jitsi_delay_sum 17.0"]),
-            ],
-        );
-    }
-    // A histogram whose names the catalogue has.
-    let taken = r#""conferences": 1, "con": {"x": 1}, "threads": {"bucket_le_+Inf": 1.0, "count": 1.0, "sum": 1.0}, "threads_count": 2"#;
-    let samples = [
-        "jitsi_conferences 1",
-        "jitsi_con_x 1",
-        "jitsi_threads_bucket{le=\"+Inf\"} 1",
-        "jitsi_threads_count 1",
-        "jitsi_threads_sum 1.0",
-        "unexposed 1",
-    ];
-    assert_exposed(Standard, &[(taken, &samples)]);
-    let taken =
-        r#""conference": {"sizes": {"bucket_le_+Inf": 1.0, "count": 1.0, "sum": 1.0}}, "conference_sizes": [1]"#;
-    let samples = [
-        "jitsi_conference_sizes_bucket{le=\"+Inf\"} 1",
-        "jitsi_conference_sizes_gcount 1",
-        "jitsi_conference_sizes_gsum 0",
-        "unexposed 1",
-    ];
-    assert_exposed(Standard, &[(taken, &samples)]);
 }
