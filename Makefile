@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-KEYS = fixtures
+KEYS = $(wildcard fixtures/*.json) fixtures/captured fixtures/native
 
 .PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*## .*/\1/p' $(MAKEFILE_LIST))
 
@@ -47,7 +47,7 @@ web-config: ## check web configurations against node_exporter
 	cargo build
 	python3 tests/tools/web_config.py target/debug/jitsiexporter
 
-keys: ## name the keys of a bridge that have no row: KEYS="captures, or folders with sources of a bridge"
+keys: ## name the keys of a bridge that have no row: KEYS="reports, or folders with sources of a bridge"
 	python3 tests/tools/keys.py $(KEYS)
 
 rules: ## test alert and recording rules with promtool

@@ -74,7 +74,7 @@ def main(places):
         print(f"not a literal: {line}")
     missing = sorted(set(keys) - known())
     for key in missing:
-        print(f"no row: {key} ({keys[key]})")
+        print(f"no row: {key!a} ({keys[key]})")
     print(f"keys: {len(keys)} keys, {len(missing)} without a row, {len(odd)} to be read by a person")
     sys.exit(1 if missing else 0)
 
