@@ -318,7 +318,10 @@ fn read(typed: &[String]) -> Result<Option<Vec<Setting>>, String> {
         let typed = find(name).ok_or_else(|| {
             let names = OPTIONS.iter().map(|option| option.name);
             let meant = nearest(name, names).map(|name| format!("; did you mean --{name}?"));
-            format!("{} is not an option (see --help){}", quoted(source), meant.unwrap_or_default())
+            // A URL in the wrong place may have an equals sign in its password.
+            let is_option = source.starts_with('-') && !source.contains(':');
+            let shown = quoted(if is_option { source } else { word });
+            format!("{shown} is not an option (see --help){}", meant.unwrap_or_default())
         })?;
         let value = match inline {
             Some(value) => value,

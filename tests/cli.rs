@@ -320,7 +320,11 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ("--url http://me:secret@:x/", "--url: \"http://***@:x/\""),
         // A URL in the wrong place.
         ("http://me:secret@jvb", "\"http://***@jvb\" is not an option"),
-        ("--me:secret@jvb=7", "\"***@jvb\" is not an option"),
+        ("--me:secret@jvb=7", "\"***@jvb=7\" is not an option"),
+        ("http://me:secret=x@jvb/", "\"http://***@jvb/\" is not an option"),
+        ("me:secret=x@jvb", "\"***@jvb\" is not an option"),
+        ("--me:secret=x@jvb", "\"***@jvb\" is not an option"),
+        ("--nonsense=x@jvb", "\"--nonsense\" is not an option"),
         ("--timeout http://me:secret@jvb", "--timeout: \"http://***@jvb\" is not"),
         ("--demo=http://me:secret@jvb", "--demo: \"http://***@jvb\" is neither"),
         ("--listen-address http://me:secret@jvb:80", "--listen-address: \"http://***@jvb:80\" has a scheme"),
