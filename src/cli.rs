@@ -226,9 +226,8 @@ impl Config {
 /// One line that names the option and the value.
 pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command, String> {
     let Some(typed) = read(typed)? else { return Ok(Command::Print(help())) };
-    for setting in &typed {
-        setting.typed.part.map(|part| convert(setting, part)).transpose()?;
-    }
+    // As for Go's `flag`, also those that have no effect because another one wins.
+    typed.iter().try_for_each(check)?;
     let own = OPTIONS.iter().filter(|option| option.implies.is_empty());
     let settings: Vec<_> = own.flat_map(|option| resolve(option, &typed, variables)).collect();
     let all = |name: &'static str| settings.iter().filter(move |setting| setting.option.name == name);
@@ -249,8 +248,6 @@ pub fn parse(typed: &[String], variables: &[(String, String)]) -> Result<Command
     if is_demo && url.is_typed() {
         return Err(format!("--demo brings its own bridge and cannot be combined with {}", url.source));
     }
-    // The error quotes the URL without the password.
-    let parse_url = |url: &Setting| BridgeUrl::parse(&url.value).map_err(|error| format!("{}: {error}", url.source));
     let mut listen = Vec::new();
     for setting in all("listen-address") {
         listen.push(convert(setting, str::parse)?);
@@ -377,6 +374,24 @@ fn fill(template: &str, typed: &[Setting]) -> String {
 fn convert<'a, T, E: Display>(setting: &'a Setting, read: impl Fn(&'a str) -> Result<T, E>) -> Result<T, String> {
     let Setting { value, source, .. } = setting;
     read(value).map_err(|error| format!("{source}: {} {error}", quoted(value)))
+}
+
+/// Reads a URL; the error names the option and quotes the URL without credentials.
+fn parse_url(setting: &Setting) -> Result<BridgeUrl, String> {
+    BridgeUrl::parse(&setting.value).map_err(|error| format!("{}: {error}", setting.source))
+}
+
+/// Checks the value of a typed option.
+fn check(setting: &Setting) -> Result<(), String> {
+    match (setting.typed.part, setting.option.name) {
+        (Some(part), _) => convert(setting, part).map(drop),
+        (None, "url") => parse_url(setting).map(drop),
+        (None, "listen-address") => convert(setting, str::parse::<Listen>).map(drop),
+        (None, "timeout") => convert(setting, duration).map(drop),
+        (None, "max-scrapes") => convert(setting, number_of_scrapes).map(drop),
+        _ if setting.option.value.is_empty() => convert(setting, switch).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// The line about typed options of older exporters that have no effect.

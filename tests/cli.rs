@@ -359,6 +359,13 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ("--max-scrapes 0", "--max-scrapes: \"0\" is not a number from 1 to 100"),
         ("--max-scrapes many", "--max-scrapes: \"many\" is not"),
         ("--legacy-names=maybe", "--legacy-names: \"maybe\" is neither true nor false"),
+        // A later value does not hide an invalid one.
+        ("--demo=http://me:secret@jvb --demo", "--demo: \"http://***@jvb\" is neither"),
+        ("--url jvb --url http://jvb", "--url: \"jvb\" does not begin with"),
+        ("-videobridge-url jvb -url http://jvb", "-videobridge-url: \"jvb\" does not begin with"),
+        ("--timeout x --timeout 5", "--timeout: \"x\" is not"),
+        ("--web.max-requests 0 --max-scrapes 5", "--web.max-requests: \"0\" is not"),
+        ("-debug=maybe", "-debug: \"maybe\" is neither true nor false"),
         ("--demo --url http://jvb", "--demo brings its own bridge and cannot be combined with --url"),
         (
             "--demo -videobridge-url http://jvb",
