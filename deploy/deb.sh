@@ -19,7 +19,7 @@ for arch in ${*:-x86_64 aarch64}; do
     [ -e "dist/THIRD-PARTY-NOTICES" ] || { echo "deb: dist/ is empty; run deploy/dist.sh first" >&2; exit 1; }
     rm -rf dist/documents
     deploy/documents.py dist/documents
-    # The toolchain of each architecture has stripped the binary already.
+    # The binary is stripped already, by the toolchain of its architecture.
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/dist" \
         cargo deb --quiet --no-build --no-strip --target $target --output dist/
 done

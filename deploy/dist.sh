@@ -28,7 +28,7 @@ fi
 
 rm -rf "$dist"
 mkdir -p "$dist" "$target_dir"
-# The loop below needs the folders of the unpacked dependencies.
+# The loop below needs the folders into which the dependencies are unpacked.
 cargo fetch --locked
 deploy/notices.sh x86_64-unknown-linux-musl > "$dist/THIRD-PARTY-NOTICES"
 for arch in ${*:-x86_64 aarch64}; do
@@ -49,7 +49,7 @@ for arch in ${*:-x86_64 aarch64}; do
         cflags="$cflags -ffile-prefix-map=$registry=/crates"
     done
     cflags="$cflags -ffile-prefix-map=$target_dir=/target"
-    # Merging identical functions and packing relocations saves 0.1 MB of 3.
+    # Merging identical functions and packing relocations makes the binary smaller.
     flags="$flags$(printf '\037')-Clink-arg=--icf=all$(printf '\037')-Clink-arg=--pack-dyn-relocs=relr"
 
     upper=$(echo $target | tr 'a-z-' 'A-Z_')

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Publishes the crate. Its manifest gets the address of the repository, with which crates.io resolves the links of README.
+# Publishes the crate. Writes the address of the repository into its manifest, so that crates.io can resolve the links of README.
 #   deploy/publish.sh              publishes a tagged commit
 #   deploy/publish.sh --dry-run    builds the crate as crates.io would
 #   deploy/publish.sh --list       lists its files
@@ -15,7 +15,7 @@ address=$(deploy/address.sh)
 if [ -n "$address" ]; then
     manifest=$(mktemp)
     cp -p Cargo.toml "$manifest"
-    # With its time, by which Cargo knows a change.
+    # Keeps the timestamp, by which Cargo detects changes.
     trap 'cp -p "$manifest" Cargo.toml; rm "$manifest"' EXIT
     sed "s|^readme = .*|&\nrepository = \"$address\"|" "$manifest" > Cargo.toml
 elif [ -z "${1:-}" ]; then

@@ -36,7 +36,7 @@ done
 for package in dist/jitsiexporter_*.deb; do
     dpkg-deb --extract "$package" "$work/$(basename "$package")"
     case $package in *_amd64.deb) arch=x86_64 ;; *_arm64.deb) arch=aarch64 ;; *_armhf.deb) arch=armv7l ;; esac
-    # One build, so what the archive's binary passes, the package's does as well.
+    # Archive and package must contain the same binary, so checks of the one hold for the other.
     cmp "$work/$(basename "$package")/usr/bin/jitsiexporter" "$work"/jitsiexporter_*_linux_$arch/jitsiexporter || fail "$package has another binary"
     follow_links "$work/$(basename "$package")/usr/share/doc/jitsiexporter"
     echo "package: $package: binary and documents of the archive"

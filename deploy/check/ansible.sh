@@ -1,6 +1,7 @@
 #!/bin/sh
 # Lints the Ansible role and runs it in a throw-away copy of this machine's root, with the archive and with the package in dist/.
-# Each is run three times: with --check on a host that has nothing yet, then twice; the last run must not change anything. Needs root, PyPI and what deploy/dist.sh and deploy/deb.sh make.
+# Each is run three times: with --check on a new host, then twice; the last run must not change anything. Needs root, PyPI and the
+# files that deploy/dist.sh and deploy/deb.sh make.
 . "$(dirname "$0")/root.sh"
 
 if [ "${1:-}" != --inside ]; then

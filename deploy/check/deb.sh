@@ -15,7 +15,7 @@ if [ "${1:-}" != --inside ]; then
     TMPDIR=$work lintian --allow-root --tag-display-limit 0 --fail-on error,warning dist/jitsiexporter_*.deb
     echo "deb: lintian passes $(ls dist/jitsiexporter_*.deb | wc -l) packages"
 
-    # The rest runs in namespaces of its own, with which its mounts and processes end.
+    # The rest runs in its own namespaces. Its mounts and processes end with them.
     unshare --mount --propagation private --net --pid --fork --kill-child "$0" --inside "$1" "$2" "$work"
     exit
 fi
@@ -47,7 +47,7 @@ dpkg-deb --root-owner-group --build "$work/old" "$root/packages/old.deb" >/dev/n
 
 inside() {
     DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@" 2>&1 | tee "$work/output"
-    # The scripts of a package can report an error and still succeed.
+    # A package script can print an error and still succeed, so the output is searched too.
     if grep -iE 'error|warning|failed|not found|cannot' "$work/output"; then fail "$* complains"; fi
 }
 # The folders in which the package could leave files. dpkg's own records are checked below.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks the files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and what the crate holds.
-# Their content is tested in Rust (tests/packaging.rs, tests/generated.rs); here the programs that read them have to accept them.
+# Checks files in deploy that need no build: manual page, completions, unit, Nix, shell scripts, and the list of files in the crate.
+# tests/packaging.rs and tests/generated.rs test their content; this script checks that the programs that read them accept them.
 . "$(dirname "$0")/root.sh"
 
 # Both programs that show manual pages accept the page without a warning.
@@ -17,10 +17,10 @@ zsh -f -c 'autoload -Uz compinit; fpath=(deploy/completions $fpath); compinit -u
 fish --no-config -c 'source deploy/completions/jitsiexporter.fish; complete -C "jitsiexporter --listen"' | grep -q '^--listen-address' \
     || fail "fish"
 
-# An exposure of at most 1.5 of 10.
+# systemd-analyze must rate the exposure of the unit as at most 1.5 of 10.
 systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/jitsiexporter.service | tail -n 1
 
-# Without an address no link is dead in what is released, and with one none is lost.
+# Links in released files: without an address none may be dead, and with an address none may be missing.
 workdir
 for address in "" https://git.example.org/owner/name; do
     export REPOSITORY_ADDRESS="$address"

@@ -41,7 +41,7 @@ URL = "-videobridge-url"
 LOCAL = "http://localhost:8080/colibri/stats"
 OLD = "/prometheus-jitsi-meet-exporter"
 
-# Where the command line is from, `command` (which replaces the entry point), `args`, the port, and the naming.
+# The source of the command line, `command` (which replaces the entry point), `args`, the port, and which names are exposed.
 LAUNCHES = [
     ("the image as it is", None, [], 9700, "standard"),
     ("our README", None, ["--demo"], 9700, "standard"),

@@ -3,7 +3,7 @@
 
 Kubernetes' own kinds are validated strictly by kubernetes-validate (PyPI), custom resources by the types and validators of
 @kubernetes-models (npm): the TypeScript compiler finds keys that do not exist, the validators find wrong values. The preStop hook
-runs against a bridge that empties. Needs node, npm, bash, curl and jq; keeps what it installs in target/tools.
+runs against a bridge whose endpoints leave. Needs node, npm, bash, curl and jq. Installs packages in target/tools.
 """
 
 import copy

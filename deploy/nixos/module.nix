@@ -1,14 +1,14 @@
-# NixOS has services.prometheus.exporters.jitsi, made for jitsiexporter (Go). This lets that service run this program:
+# The service services.prometheus.exporters.jitsi of NixOS was made for jitsiexporter (Go). This module makes it run this program:
 #
 #   imports = [ ./jitsiexporter/deploy/nixos/module.nix ];
 #   services.prometheus.exporters.jitsi.enable = true;
 #
-# The service's command line is that of the Go program, which means its metric names. For the names of this program:
+# The command line of the service selects the legacy names. For the standard names:
 #
 #   services.prometheus.exporters.jitsi.extraFlags = [ "--legacy-names=false" ];
 #
-# With TLS and passwords; systemd hands the files to the service, whose user cannot read them itself. Paths in web.yml are the
-# names here (cert_file: cert.pem):
+# For TLS and passwords, systemd passes the files to the service, whose user cannot read them itself. In web.yml, use the names on
+# the left (cert_file: cert.pem):
 #
 #   services.prometheus.exporters.jitsi.extraFlags = [ "--web-config-file=%d/web.yml" ];
 #   systemd.services.prometheus-jitsi-exporter.serviceConfig.LoadCredential = [

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints rules.yml as a release carries it: each runbook_url is the address of the runbook at the tag of this version.
+# Prints rules.yml as attached to a release: each runbook_url is the address of the runbook at the tag of this version.
 #
 #   deploy/prometheus/released.sh > rules.yml
 #

@@ -1,7 +1,7 @@
 """A strict reader of OpenMetrics 1.0 and of text 0.0.4, as far as the exporter uses them.
 
-It shares no code with the readers that it is compared with. Whatever the specifications forbid is an `Invalid`, and so is what they
-allow and the exporter never writes: exemplars, timestamps, NaN, infinities.
+It shares no code with the readers that it is compared with. It raises `Invalid` for everything that the specifications forbid, and for
+what they allow but the exporter never writes: exemplars, timestamps, NaN, infinities.
 """
 
 import collections

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Feeds real readers of metrics with the exporter's responses, and compares what arrives with what was sent.
 
-Each reader gets both formats of a report of /colibri/stats and of the bridge's own metrics, in standard and in legacy names, whichever format it asks
-for. Name, labels and value of each sample that it has afterwards are compared with the exposition, as a strict reader of our own
-(exposition.py) reads it. rules.tsv says what a reader changes by its own rules: every other sample must arrive once, as it was sent,
-and nothing else. A rule that no longer holds is an error too, as is another version of a reader.
+Each reader gets a report of /colibri/stats and one of the bridge's own metrics, in standard and in legacy names, and in both formats,
+whichever format it asks for. The name, labels and value of each sample that the reader ends up with are compared with the exposition,
+which a strict reader (exposition.py) reads. rules.tsv lists what a reader changes. Every other sample must arrive once, unchanged, and
+there must be no further ones. A rule that no longer applies is an error, and so is another version of a reader.
 
-docs/scrapers.md has a table of the results, which must be up to date. `make readers-table` writes it.
+The table of results in docs/scrapers.md must be up to date. `make readers-table` writes it.
 
-The exporter's responses themselves are held to the rules of their formats, also over successive scrapes, and the commands in
-docs/scrapers.md that are marked for it are run.
+The exporter's responses must also follow the rules of their formats, over successive scrapes too. The commands in docs/scrapers.md that
+are marked for it are run.
 
 Readers that take long to build only run with READERS=all (`make readers-all`).
 

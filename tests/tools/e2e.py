@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """A real Prometheus scrapes a fleet of exporters; its API says what it stored.
 
-One exporter in either naming stands in front of each report of fixtures/, one in front of a bridge that is not there, and one in
-front of a bridge that accepts and is silent. The scrape configuration is that of the README, with these targets and a short
-interval. One more exporter has a web configuration: TLS, client certificates and a password. One job scrapes it as it should be,
-others have to be refused.
+For each report of fixtures/ there are two exporters, one with standard and one with legacy names. One more has a bridge that is down,
+and one a bridge that accepts connections and never responds. The scrape configuration is that of the README, with these targets and a
+short interval. Another exporter has a web configuration: TLS, client certificates and a password. One job has the right credentials
+for it; the other jobs must be rejected.
 
 For every exporter `up` is 1; the samples of the report's golden file (fixtures/expected) are stored with their values, and no
 others, with its types, units and help texts; without a report `jitsi_up` is 0, with the right reason.
 
 The server is `prometheus` (Debian package of that name). The variable PROMETHEUS may name a second one that knows
-`scrape_protocols` (2.49 and later): it scrapes once as it likes and once with each format forced.
+`scrape_protocols` (2.49 and later): it scrapes once with its defaults and once with each format forced.
 
     tests/tools/e2e.py target/debug/jitsiexporter
 """

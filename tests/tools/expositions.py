@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Checks the golden files in fixtures/expected with the tools that read expositions.
 
-  1. `promtool check metrics` accepts text 0.0.4 in standard names. In legacy names and with odd keys, which are not those that
-     Prometheus recommends, it must read the text. It does not read OpenMetrics (2.42: 'unknown metric type "info"'): that goes
-     through Prometheus' own reader of OpenMetrics (`promtool tsdb create-blocks-from openmetrics`, on a copy with a time
-     behind each sample, as that command wants).
+  1. `promtool check metrics` accepts text 0.0.4 with standard names. With legacy names and odd keys it may complain about names, but must
+     read the text. It does not read OpenMetrics (2.42: 'unknown metric type "info"'). That is read by `promtool tsdb create-blocks-from
+     openmetrics`, from a copy with a timestamp after each sample, which this command requires.
   2. The official Python client reads it, OpenMetrics with its strict parser.
   3. The two formats of an exposition have the same samples and help texts.
 
-tests/generated.rs compares the golden files with what the program writes. What they should say is what a person reviewed, and
-tests/properties.rs checks it for reports that nobody wrote down.
+tests/generated.rs compares the golden files with the output of the program. Their content was reviewed by a person.
+tests/properties.rs checks random reports.
 
 Needs promtool (Debian package prometheus) and, on the first run, the Python package index, from which the client is installed
 into target/. Other scripts read golden files with the functions here.

@@ -4,9 +4,9 @@
     tests/tools/keys.py report.json ...         captures of /colibri/stats, or of /metrics as JSON
     tests/tools/keys.py jitsi-videobridge ...   folders: the sources of a bridge, or captures
 
-In sources (Kotlin and Java, without tests) it finds what is registered as a metric and what the response of /colibri/stats puts
-together. The constants for keys are in jitsi-xmpp-extensions: name that folder, too. What is not a literal is listed, to be read by
-a person. A nested object counts as one key. The status is 1 if a key has no row.
+In sources (Kotlin and Java, without tests) it finds the metrics that are registered and the keys that the response of /colibri/stats
+contains. The constants for keys are in jitsi-xmpp-extensions, so name that folder, too. Keys that are not literals are listed for a
+person to read. A nested object counts as one key. The exit status is 1 if a key has no row.
 """
 
 import json

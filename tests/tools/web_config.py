@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks on node_exporter what tests/web_config.tsv says of web configurations, and checks every example that is shipped.
+"""Checks that node_exporter behaves as tests/web_config.tsv says, and that every example of a web configuration is valid.
 
-node_exporter (Debian: prometheus-node-exporter) is built on Prometheus' exporter-toolkit, which defines the file. With each
-configuration of the table it has to start or to refuse; then clients with every kind of certificate, TLS version and password
-ask for /metrics. tests/web_config.rs does the same with this exporter. promtool and this exporter have to accept every example.
+node_exporter (Debian: prometheus-node-exporter) is built on Prometheus' exporter-toolkit, which defines the format of the file. With each
+configuration of the table it must start, or reject the file. Then clients with every kind of certificate, TLS version and password
+ask for /metrics. tests/web_config.rs does the same with this exporter. promtool and this exporter must accept every example.
 
 Needs openssl, promtool and htpasswd (apache2-utils).
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks how many bridges the autoscaling of this folder keeps, over a table of fleets.
 
-promtool evaluates the queries of the manifests over the series that Prometheus has of a fleet. What follows from the results is
-calculated as the controller does, with the targets in the manifests. Needs promtool (Debian package prometheus).
+promtool evaluates the queries of the manifests over the series of a fleet. From the results and the targets in the manifests, this script
+calculates the number of replicas as the controller does. Needs promtool (Debian package prometheus).
 """
 
 import json
@@ -19,19 +19,19 @@ sys.path.append(str(FOLDER.parents[2] / "tests/tools"))
 from programs import script, use_packages
 
 LIMIT = 60
-# Minutes: how long a fleet was well, and when the queries are asked.
+# When the bridges change, and when the queries are evaluated, in minutes.
 CHANGE, NOW = 10, 20
 # The tolerance of the controller: --horizontal-pod-autoscaler-tolerance.
 TOLERANCE = 0.1
 
-# A bridge is a number, its stress, or one of these words with one behind it:
+# A bridge is a number, its stress, or one of these words followed by the stress:
 #   dead        it does not answer; the exporter beside it does
 #   stopped     its exporter does not answer
 #   starting    a new pod whose bridge does not answer yet
-#   drained, graceful_shutdown, shutting_down    it is a replica and takes no new conferences
-#   deleted     its pod is terminating: it drains and is no replica
+#   drained, graceful_shutdown, shutting_down    it is a replica but accepts no new conferences
+#   deleted     its pod is terminating: it drains, and is not a replica
 #   unseen      the same, without kube-state-metrics
-# A fleet is its bridges, the results of load and hold, where None is an error, and the replicas that the controller then wants.
+# A row lists the bridges of a fleet, the expected results of load and hold (None is an error), and the expected number of replicas.
 NAN, INF = math.nan, math.inf
 FLEETS = [
     # Idle, steady and busy fleets.
@@ -45,7 +45,7 @@ FLEETS = [
     ([0.5, 0.5], 1, 1, 4),
     ([0.9] * 8, 7.2, 1, 8),
     ([0] * 8, 0, 0, 2),
-    # A bridge that does not report is no reason to remove one that works, and no help to the others.
+    # A bridge that does not report must not cause the removal of a working one, and must not hide the load of the others.
     ([0.2, 0.2, "stopped"], 0.7, 1, 3),
     ([0.2, 0.2, "dead"], 0.7, 1, 3),
     ([0.2, 0.2, NAN], 0.7, 1, 3),
@@ -64,7 +64,7 @@ FLEETS = [
     # The bridge that was just added is not counted twice.
     ([0.4, 0.4, "starting"], 0.8, 1, 3),
     ([0.02, 0.02, "starting"], 0.04, 1, 3),
-    # A bridge that drains is no help either; its own stress does not count.
+    # A bridge that drains must not hide the load of the others either; its own stress does not count.
     ([0.2, 0.2, "drained 0.02"], 0.7, 1, 3),
     ([0.2, 0.2, "graceful_shutdown 0.9"], 0.7, 1, 3),
     ([0.2, 0.2, "shutting_down 0.9"], 0.7, 1, 3),

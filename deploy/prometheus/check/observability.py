@@ -2,17 +2,16 @@
 """Runs the dashboards and the rules on a real Prometheus that scrapes the real exporter.
 
 Each report in fixtures/ becomes a bridge of that era: its gauges move, its counters grow. Some more bridges are down, draining,
-unhealthy, dying, restarting, or newer than the exporter. One exporter stands before each of them, and Prometheus scrapes all of
-them every second for the better part of a minute. The same is done behind agents: one scrapes all exporters, another one other
-exporters under some of the same names, and both send to the Prometheus that evaluates the rules. They differ in the label cluster.
-Then, in both cases:
+unhealthy, dying, restarting, or newer than the exporter. Each bridge has an exporter, and Prometheus scrapes all of them every second
+for most of a minute. The same is done with two agents: one scrapes all exporters, the other scrapes other exporters under some of the
+same names. Both send to the Prometheus that evaluates the rules, with different values of the label cluster. In both cases:
 
   * every target that runs is up, so Prometheus reads every response;
   * every query of both dashboards is answered without an error, for each bridge;
-  * it has data where the bridge sends what the query asks for, and none where it sends nothing of it;
+  * a query returns data if the bridge sends the statistics it asks for, and none if the bridge sends none of them;
   * every query has data for some bridge;
-  * the tiles and the table of bridges show the state that each bridge is in, an exporter that ended included, and nothing
-    of a bridge that is gone;
+  * the tiles and the table of bridges show the state of each bridge, also if its exporter has ended, and no values of a
+    bridge that is gone;
   * every rule of rules.yml and legacy.yml evaluates without an error, and every recording rule of rules.yml has data;
   * the names that legacy.yml records have the values of the golden files in legacy names (fixtures/expected);
   * behind agents, no duration grows when an agent is stopped.
