@@ -1,6 +1,6 @@
-//! Everything at once: a bridge that does all that bridges can do wrong while many clients scrape, and clients that do all that
-//! clients can do wrong while one scrapes. Times are measured and printed (`--nocapture`). The limits for the longest of them
-//! are generous, because a neighbour may be busy; those for the shortest and the median are what users are told.
+//! Everything at once: a bridge with every fault while many clients scrape, and clients that misbehave in every way while one
+//! scrapes. Times are measured and printed (`--nocapture`). The limits for the longest times are generous, because the machine may be
+//! busy; the limits for the shortest and the median are those in the documents.
 
 #[path = "support/locked.rs"]
 mod locked;
@@ -21,7 +21,7 @@ use support::crowd::{Client, descriptors, expected, is_release, memory, scattere
 use support::faults::{GOOD, QUICK, SLOW};
 use support::{CURRENT, Exporter, Exposition, FakeBridge, eventually};
 
-/// How much later than it should an answer may come before a test fails.
+/// How late a response may be before a test fails.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How late a scrape that times out is, if the machine is not busy.
@@ -30,10 +30,10 @@ const LATE: Duration = Duration::from_millis(300);
 /// How long a scrape takes beside clients that misbehave, if the machine is not busy.
 const NORMAL: Duration = Duration::from_secs(1);
 
-/// So many scrapes are timed at least, so that a few that come at a bad time do not change the median.
+/// The least number of scrapes that are timed, so that a few slow ones do not change the median.
 const ENOUGH: usize = 9;
 
-/// The exporter keeps up to this many connections to the bridge.
+/// The number of idle connections to the bridge that the exporter keeps at most.
 const KEPT: usize = 8;
 
 /// How long things took: the shortest, the median and the longest.
@@ -44,7 +44,7 @@ fn spread(what: &str, mut times: Vec<Duration>) -> [Duration; 3] {
     [shortest, median, longest]
 }
 
-/// Descriptors, threads and connections to the bridge, which have to come back to where they were.
+/// The numbers of descriptors, threads and connections to the bridge, to which a test must return.
 struct AtRest {
     /// Without a connection to the bridge.
     descriptors: usize,
@@ -52,7 +52,7 @@ struct AtRest {
 }
 
 impl AtRest {
-    /// To be called before the first scrape.
+    /// Must be called before the first scrape.
     fn of(exporter: &Exporter, bridge: &FakeBridge) -> Self {
         // An exporter that answers has opened everything else that it needs.
         assert_eq!(exporter.get("/health").status, 200);
@@ -70,7 +70,7 @@ impl AtRest {
             threads(pid) == self.threads && open <= KEPT && descriptors(pid) == self.descriptors + open
         };
         let back = eventually(Duration::from_secs(20), || {
-            // And again, because a bridge that sleeps for a second does not notice before that a connection has ended.
+            // Checked again, because a bridge that sleeps for a second notices only then that a connection has ended.
             let settled = back() && {
                 sleep(Duration::from_millis(1500));
                 back()
@@ -87,7 +87,7 @@ impl AtRest {
             memory(pid, "VmHWM")
         );
         assert!(back.is_some(), "{what} left something behind");
-        // What an unoptimised build takes says nothing.
+        // The memory of an unoptimised build says nothing.
         if is_release() {
             assert!(memory(pid, "VmHWM") < 16 * 1024, "{what} took {} KiB", memory(pid, "VmHWM"));
         }
@@ -150,7 +150,7 @@ fn faulty_bridge_never_spoils_a_response() {
     let [.., longest] = spread("scrapes", took.into_inner().unwrap());
     assert!(longest < budget + PATIENCE, "of a budget of {budget:?}, a scrape took {longest:?}");
     let [shortest, ..] = spread("timeouts", timed_out.into_inner().unwrap());
-    // Not one gave up while there was time.
+    // No scrape gave up before its budget had ended.
     assert!((budget..budget + LATE).contains(&shortest), "of a budget of {budget:?}, a timeout took {shortest:?}");
     // Half of the answers were good.
     assert!(up > 100 && up <= good_answers.load(Ordering::SeqCst), "{up} of {good_answers:?}");
@@ -166,7 +166,7 @@ fn slow() -> FakeBridge {
     FakeBridge::slow(Duration::from_millis(50), CURRENT)
 }
 
-/// Scrapes while something else goes on, again and again until there are enough scrapes, and gives their number.
+/// Scrapes repeatedly while `trouble` runs, until there are enough scrapes. Returns their number.
 fn beside(exporter: &Exporter, what: &str, trouble: impl Fn()) -> usize {
     let done = AtomicBool::new(false);
     let times = Mutex::new(Vec::new());
@@ -174,7 +174,7 @@ fn beside(exporter: &Exporter, what: &str, trouble: impl Fn()) -> usize {
         let normal = scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 let start = Instant::now();
-                // Should the machine be so busy that the trouble piles up, a scrape may be refused, and is tried again.
+                // On a very busy machine a scrape may be rejected, and is tried again.
                 let answer =
                     eventually(PATIENCE, || Some(exporter.get("/metrics")).filter(|answer| answer.status == 200));
                 let answer = answer.unwrap_or_else(|| panic!("no answer beside {what}"));
@@ -220,7 +220,7 @@ fn waiting_clients_do_not_delay_a_scrape() {
         let at_rest = AtRest::of(&exporter, &bridge);
         beside(&exporter, what, || {
             let waiting: Vec<_> = (0..clients).map(|number| exporter.open(request(number))).collect();
-            // Longer than a scrape that is refused is tried again.
+            // Longer than rejected scrapes are tried again.
             sleep(PATIENCE + Duration::from_millis(500));
             drop(waiting);
         });
@@ -265,7 +265,7 @@ fn tls_connections_and_stalled_handshakes_take_little_memory() {
     }
 }
 
-/// Reports of the largest size that is read, each made to take as much memory as it can.
+/// Reports of the largest size that is read, each made to take as much memory as possible.
 fn hostile_reports() -> [String; 5] {
     const SIZE: usize = 255 * 1024;
     let fill = |open: &str, part: &str, close: &str| {
@@ -313,17 +313,17 @@ fn vanished_clients_leak_nothing() {
             let clients: Vec<_> = (0..25).map(|_| exporter.open("")).collect();
             for mut stream in clients {
                 if round % 2 == 0 {
-                    // Closed with nothing unread, which is a FIN.
+                    // Closed when everything has been read, which sends a FIN.
                     let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
                 } else {
-                    // Closed with an answer unread, which is a reset; the scrape behind it is under way.
+                    // Closed with an unread response, which sends a reset, while the next scrape is running.
                     let _ = stream
                         .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
                     let _ = stream.peek(&mut [0]);
                 }
             }
             sleep(Duration::from_millis(40));
-            // Should the exporter have no time, more clients would only be refused.
+            // If the exporter is too busy, more clients would only be rejected.
             eventually(PATIENCE, || (bridge.hits() >= asked + 25).then_some(()));
         }
         rounds.fetch_add(40, Ordering::SeqCst);
@@ -365,7 +365,7 @@ fn malformed_requests_do_not_delay_a_scrape() {
                     *refusals.lock().unwrap().entry(status).or_default() += 1;
                 }
             }
-            // hyper hangs up on HTTP/2 without a word.
+            // hyper closes the connection without a response if it gets HTTP/2.
             assert!(send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").is_empty());
             let body = "GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
             assert!(send(body).starts_with("HTTP/1.1 200 "));

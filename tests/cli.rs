@@ -248,7 +248,7 @@ fn accepts_launch_lines_of_other_exporters() {
         ("-videobridge-url http://jvb:8080/colibri/stats", "http://jvb:8080/colibri/stats", ":9888", Legacy),
         ("--videobridge-url=http://jitsi:8080/colibri/stats", "http://jitsi:8080/colibri/stats", ":9888", Legacy),
         ("-web.listen-address=:9999 -videobridge-url=http://jvb", "http://jvb", ":9999", Legacy),
-        // what every Prometheus exporter calls it implies nothing
+        // the name of the option in every Prometheus exporter implies nothing
         ("--web.listen-address 0.0.0.0:9888", URL, "0.0.0.0:9888", Standard),
         // jitsiexporter (Go): NixOS
         (
@@ -405,7 +405,7 @@ fn help_lists_every_option_in_80_columns() {
 }
 
 proptest! {
-    /// Whatever is typed, the answer is a configuration, or one line without the password.
+    /// The result for any command line is a configuration, or one line without the password.
     #[test]
     fn random_command_lines_are_parsed_or_rejected(
         typed in vec((

@@ -1,4 +1,4 @@
-//! The simulated bridge of `--demo`: it has what a current bridge has, both of its sources agree, and its numbers are plausible.
+//! The simulated bridge of `--demo` sends the statistics of a current bridge, its two sources agree, and its numbers are plausible.
 
 mod support;
 
@@ -41,7 +41,7 @@ fn has_every_key_of_a_current_bridge() {
     assert!(keys(&current).is_subset(&keys(&native)));
     assert!(keys(&native).is_subset(&keys_since_current("native")));
     assert!(keys(CURRENT).is_subset(&keys(&stats)));
-    // And the distributions that bridges had there until 2024.
+    // Further keys are the distributions that bridges sent there until 2024.
     let more: Vec<_> = keys(&stats).difference(&keys_since_current("")).cloned().collect();
     let by = ["conferences_by_audio_senders", "conferences_by_video_senders"];
     assert_eq!(more, ["conference_sizes", by[0], by[1], "tossedPacketsEnergy"]);
@@ -83,7 +83,7 @@ fn is_plausible() {
         assert!((time - now.as_secs_f64()).abs() < 0.002, "{time} is not {now:?}");
     }
     assert!(busiest > 100.0, "{busiest}");
-    // The clock of a machine can be wrong.
+    // The clock of the machine may be wrong.
     assert_eq!(exposed(&demo::stats(Duration::ZERO)).value("jitsi_conferences_created_total"), Some("0"));
 }
 

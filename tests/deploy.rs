@@ -1,7 +1,7 @@
 //! Checks the dashboards, the rules and the documents in `deploy/` against the catalogue: every metric name in them exists, and
-//! every panel and every alert says what it has to say.
+//! every panel and every alert is complete.
 //!
-//! What needs a Prometheus or Grafana's schema is in `deploy/prometheus/check`.
+//! Checks that need Prometheus or Grafana's schema are in `deploy/prometheus/check`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +27,7 @@ const DATASOURCE: &str = "${datasource}";
 /// The types of panels that may be used: those here come with Grafana, others could need a plugin.
 const PANELS: [&str; 6] = ["stat", "timeseries", "state-timeline", "heatmap", "bargauge", "table"];
 
-/// The metrics on the dashboards that bridges of 2026 do not send, at neither of their addresses.
+/// The metrics on the dashboards that bridges of 2026 do not send in either source.
 const OLDER_BRIDGES: [&str; 4] = [
     "jitsi_jitter_aggregate_seconds",
     "jitsi_cpu_usage",
@@ -91,7 +91,7 @@ fn in_queries() -> BTreeSet<String> {
     names
 }
 
-/// The names of the older exporters.
+/// The legacy names.
 fn legacy() -> BTreeSet<String> {
     let mut names: BTreeSet<_> = ROWS.iter().map(|row| row.legacy.name.to_owned()).collect();
     names.extend(recorded(LEGACY_RULES));
@@ -265,7 +265,7 @@ fn dashboards_can_be_provisioned() {
             if variable["type"] == "datasource" {
                 assert_eq!(variable["current"]["value"], "default", "{path}: else the first by name is chosen");
             } else {
-                // Exporters need not have the label cluster. But all jobs are those of exporters, not every job.
+                // The label cluster may be absent. But "all jobs" means all jobs of exporters, not every job.
                 let all =
                     if variable["name"] == "cluster" && variable["includeAll"] == true { Some(".*") } else { None };
                 assert_eq!(variable["allValue"].as_str(), all, "{path}: {}", variable["name"]);
@@ -377,7 +377,7 @@ fn queries_select_the_chosen_bridges() {
             }
             let mut selected = words(&query).len();
             for (name, matchers) in selectors(&query) {
-                // Whether the rules are loaded is a question about the whole job.
+                // The query whether the rules are loaded is about the whole job.
                 let whole_job = ALERT_METRICS.contains(&name) || name.contains(':');
                 let wanted = if whole_job { chosen.split(',').next().unwrap() } else { chosen };
                 assert!(matchers.contains(wanted), "{place}: {name}{{{matchers}}}");

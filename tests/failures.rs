@@ -1,5 +1,5 @@
-//! Bridges that fail: each fault gives `jitsi_up 0` and its reason within the budget, and the next scrape of a healthy bridge is
-//! complete, also after a restart.
+//! Bridges that fail: each fault gives `jitsi_up 0` and its reason within the budget. The next scrape of a healthy bridge is complete,
+//! also after a restart.
 
 mod support;
 
@@ -88,7 +88,7 @@ fn reports_failures_without_a_response() {
     assert_failure(&format!("http://{name}/colibri/stats"), &[], "resolve", &words);
 }
 
-/// Responses that mean something else at another URL, and a part of the log line.
+/// Responses whose remedy depends on the URL, and a part of the log line.
 const BY_URL: &[(&str, &str, &str)] = &[
     // In a URL without a path, the second path gets the same response as the first.
     ("", "404 Not Found", "status 404; neither /colibri/stats nor /metrics: is it the private port of a bridge"),
@@ -105,7 +105,7 @@ const BY_URL: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn has_other_remedies_for_other_urls() {
+fn remedy_depends_on_the_url() {
     for &(part, status, words) in BY_URL {
         let bridge = FakeBridge::bytes(response(status, "text/html", ""));
         let shown = format!("http://{}", bridge.address());
@@ -123,7 +123,7 @@ fn has_other_remedies_for_other_urls() {
 }
 
 #[test]
-fn knows_what_a_bridge_has_at_other_paths() {
+fn names_the_documents_at_other_paths_of_a_bridge() {
     let idle = include_str!("../fixtures/elsewhere/stats-idle.json");
     let debug = include_str!("../fixtures/elsewhere/debug.json");
     let drain = include_str!("../fixtures/elsewhere/colibri-drain.json");
@@ -145,7 +145,7 @@ fn knows_what_a_bridge_has_at_other_paths() {
     }
 }
 
-/// A bridge that responds by path: its REST API is off, so that only `/metrics` has statistics, or something else.
+/// A bridge whose responses depend on the path, for example because its REST API is off.
 fn by_path(respond: fn(&str) -> String) -> FakeBridge {
     FakeBridge::by_head(move |stream, head| {
         let path = head.split(' ').nth(1).unwrap_or_default();
@@ -153,7 +153,7 @@ fn by_path(respond: fn(&str) -> String) -> FakeBridge {
     })
 }
 
-/// What a bridge without the REST API answers.
+/// The responses of a bridge without the REST API.
 fn without_rest(path: &str) -> String {
     match path {
         "/metrics" => ok(NATIVE),
@@ -258,7 +258,7 @@ fn ends_slow_responses_with_the_budget() {
     }
 }
 
-/// A listener whose accept queue is full, so that the system drops packets for it, as a firewall does; and what fills the queue.
+/// A listener whose accept queue is full, so that the system drops packets for it like a firewall, and the connections in the queue.
 fn black_hole(port: u16) -> std::io::Result<(tokio::net::TcpListener, Vec<TcpStream>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(async {
@@ -428,7 +428,7 @@ fn discards_bytes_beyond_the_content_length() {
     }
 }
 
-/// A bridge on this port. The next response after `limit` is set stops after so many bytes, and the bridge says so.
+/// A bridge on this port. After `limit` is set, the next response stops after that many bytes, and the bridge reports it to `says`.
 fn restartable(port: u16, limit: &Arc<AtomicUsize>, says: mpsc::Sender<()>) -> FakeBridge {
     let limit = Arc::clone(limit);
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
@@ -486,7 +486,7 @@ fn first_scrape_after_a_restart_is_complete() {
             // At another place of the body each time.
             limit.store(200 + usize::try_from(round).unwrap() * 100, Ordering::SeqCst);
             let half = cut_off.recv_timeout(Duration::from_secs(60));
-            // The clients end, so the idle connections of the exporter are stale when the bridge is back.
+            // The clients end. So the exporter's idle connections are stale when the bridge is back.
             stop.store(true, Ordering::SeqCst);
             drop(bridge);
             assert!(half.is_ok(), "round {round}: the bridge does not respond");

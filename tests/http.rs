@@ -93,7 +93,7 @@ fn format_and_content_type_follow_accept() {
     assert_eq!(Answer::parse(&without).header("content-type"), Some(TEXT));
 }
 
-/// A bridge that answers once it may.
+/// A bridge that waits with its responses until the flag is set.
 fn gated() -> (FakeBridge, Arc<AtomicBool>) {
     let gate = Arc::new(AtomicBool::new(false));
     let open = Arc::clone(&gate);
@@ -141,7 +141,7 @@ fn scrapes_above_the_limit_get_503_until_a_fetch_ends() {
     assert!(eventually(Duration::from_secs(10), all).is_some(), "a permit is lost");
 }
 
-/// A socket with a timeout gives an error when its process goes on after it was stopped (signal(7)), as by ctrl-z.
+/// When a process continues after it was stopped (by ctrl-z), sockets with a timeout return an error (signal(7)).
 #[test]
 fn survives_sigstop_and_sigcont() {
     let (bridge, gate) = gated();
@@ -194,7 +194,7 @@ fn stop_is_graceful_from_the_first_log_line_on() {
     }
 }
 
-/// The exporter, started by `env` with an option of it. GNU env has it; another one fails.
+/// The exporter, started by `env` with an option that only GNU env has.
 fn by_env(option: &str, args: &[&str]) -> Command {
     let mut command_line = Command::new("env");
     command_line.args(["-i", option]).arg(command(&[], &[]).get_program()).args(args);
@@ -225,7 +225,7 @@ fn blocked_or_ignored_signals_of_the_parent_have_an_effect() {
 }
 
 #[test]
-fn hangup_ends_nothing_and_is_one_line() {
+fn hangup_without_web_configuration_is_only_logged() {
     let bridge = FakeBridge::json(CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
     exporter.signal(Signal::HUP);
@@ -319,7 +319,7 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
     let exporter = Exporter::before(&bridge.url(), &[]);
     let long = |begin: &str, length: usize| format!("GET /health{begin}{}", "x".repeat(length));
     for (request, status) in [
-        // hyper hangs up on it without a word.
+        // hyper closes the connection without a response.
         ("PRI * HTTP/2.0\r\n\r\nSM", 0),
         ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}", 400),
         ("GET /metrics", 400),
@@ -420,7 +420,7 @@ fn leave_descriptors(exporter: &Exporter, number: u64) {
 }
 
 #[test]
-fn last_descriptors_serve_a_connection_until_somebody_waits() {
+fn last_descriptors_serve_a_connection_until_another_waits() {
     let exporter = Exporter::before("http://127.0.0.1:1/", &[]);
     leave_descriptors(&exporter, OF_A_CONNECTION);
     let mut kept = exporter.open("");
@@ -515,7 +515,7 @@ fn full_log_pipe_delays_neither_scrapes_nor_the_stop() {
         first.clear();
         log.read_line(&mut first).unwrap();
     }
-    // Nothing else is read of the log. SIGHUP is a line each.
+    // From here on the log is not read. Each SIGHUP writes a line.
     let address = first.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -534,7 +534,7 @@ fn full_log_pipe_delays_neither_scrapes_nor_the_stop() {
 /// A server without a process around it, whose connections are counted. It lasts as long as the tests run.
 struct Served {
     address: SocketAddr,
-    /// Each connection holds a copy, as long as it lasts.
+    /// Each open connection holds a clone.
     handler: Arc<Plain>,
 }
 
@@ -571,7 +571,7 @@ impl Served {
         stream
     }
 
-    /// Waits until it has seen so many requests, and no connection is open any more.
+    /// Waits until this many requests have arrived and all connections are closed.
     fn wait_for_the_end_of(&self, requests: usize) {
         let seen = || (self.handler.requests.load(Ordering::SeqCst), Arc::strong_count(&self.handler) - 2);
         let ended = eventually(Duration::from_secs(30), || (seen() == (requests, 0)).then_some(()));
@@ -600,7 +600,7 @@ fn panic_costs_one_response() {
     );
 }
 
-/// A client has been disconnected after [`SHORT`], not after the 30 seconds that are hyper's default.
+/// Asserts that a client was disconnected after [`SHORT`], and not after hyper's default of 30 seconds.
 fn assert_short(start: Instant) {
     assert!((SHORT..20 * SHORT).contains(&start.elapsed()), "{:?}", start.elapsed());
 }

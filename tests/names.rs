@@ -1,7 +1,7 @@
 //! Host names: a name server that answers for one family of addresses, and has an error for the other or is silent.
 //!
-//! The test runs itself again in namespaces of its own, where port 53 is free and /etc/resolv.conf names that server. The C library
-//! matters: `JITSIEXPORTER_TEST_BINARY` can be a static build.
+//! The test runs itself again in its own namespaces, where port 53 is free and /etc/resolv.conf names that server. The result depends
+//! on the C library, so `JITSIEXPORTER_TEST_BINARY` can name a static build.
 
 mod support;
 
@@ -14,11 +14,11 @@ use std::thread;
 use support::faults::GOOD;
 use support::{Exporter, FakeBridge};
 
-/// The codes of the two record types, and the addresses that they have here.
+/// The codes of the two record types.
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// What the name server does with a question.
+/// The response of the name server to a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Says {
     /// This many addresses, all of which are the loopback.
@@ -30,7 +30,7 @@ enum Says {
 
 use Says::{Addresses, Error, Nothing};
 
-/// FORMERR, SERVFAIL, NXDOMAIN, NOTIMP and REFUSED; a name without a record of this type, which is no error; silence.
+/// FORMERR, SERVFAIL, NXDOMAIN, NOTIMP and REFUSED; no record of this type, which is not an error; no response.
 const OTHER: &[Says] = &[Error(1), Error(2), Error(3), Error(4), Error(5), Addresses(0), Nothing];
 
 /// The response to a query: its head and question again, and the answers.
@@ -55,7 +55,7 @@ fn response(query: &[u8], says: &dyn Fn(u16) -> Says) -> Option<Vec<u8>> {
     Some(response)
 }
 
-/// A name server at 127.0.0.1 that says what the value holds for A and for AAAA.
+/// A name server at 127.0.0.1, with its responses for A and AAAA.
 fn name_server() -> io::Result<Arc<Mutex<[Says; 2]>>> {
     let socket = UdpSocket::bind("127.0.0.1:53")?;
     let says = Arc::new(Mutex::new([Nothing; 2]));
@@ -82,7 +82,7 @@ const INSIDE: &str = "JITSIEXPORTER_TEST_NAMESPACE";
 /// A shell script that prepares the namespaces, and runs what follows.
 const PREPARE: &str = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
 
-/// Whether this process runs in namespaces of its own. If not, the test runs again there, if the machine allows it.
+/// Whether this process runs in its own namespaces. If not, runs the test again there, if the machine allows it.
 fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -110,8 +110,8 @@ fn inside(test: &str) -> bool {
 }
 
 #[test]
-fn resolves_a_name_of_which_one_family_fails() {
-    if !inside("resolves_a_name_of_which_one_family_fails") {
+fn resolves_a_name_if_one_family_fails() {
+    if !inside("resolves_a_name_if_one_family_fails") {
         return;
     }
     let says = name_server().unwrap();
@@ -137,7 +137,7 @@ fn resolves_a_name_of_which_one_family_fails() {
     let exporter = Exporter::before(&url, &[]);
     assert!(exporter.metrics().is_up() && exporter.log().len() == 1, "{:?}", exporter.log());
 
-    // Several machines, perhaps. Each connection of this bridge is closed, so each scrape looks the name up.
+    // Possibly several machines. This bridge closes each connection, so each scrape looks the name up.
     *says.lock().unwrap() = [Addresses(2), Error(3)];
     let exporter = Exporter::before(&url, &[]);
     for _ in 0..3 {

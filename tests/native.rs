@@ -19,7 +19,7 @@ struct Moment {
     text: String,
 }
 
-/// The reports in `fixtures/native` that are there in all three forms.
+/// The reports in `fixtures/native` that exist in all three forms.
 fn moments() -> Vec<Moment> {
     let moment = |path: PathBuf| {
         let read = |extension| fs::read_to_string(path.with_extension(extension)).ok();
@@ -47,7 +47,7 @@ fn family<'a>(families: &'a BTreeMap<String, Family>, row: &Row, names: Naming) 
     &families[stem.unwrap_or(name)]
 }
 
-/// A key of builds 773 to 780 only. No fixture is from one of them.
+/// A key of builds 773 to 780 only. There is no fixture of these builds.
 const WITHOUT_FIXTURE: &str = "total_conferences";
 
 #[test]
@@ -76,7 +76,7 @@ fn catalogue_has_every_native_key_and_no_key_without_a_fixture() {
     }
 }
 
-/// The bit rates in `/colibri/stats` are truncated to kilobits since 2.3-95, which is what may lie between the two.
+/// Whether the two values differ only by truncation: since 2.3-95, `/colibri/stats` truncates bit rates to kilobits.
 fn within_truncation(row: &Row, native: f64, stats: f64, names: Naming) -> bool {
     let kilobit = match (row.stats.map(|source| source.unit), names) {
         (Some(Unit::KilobitsPerSecond), Standard) => 125.0,
@@ -111,7 +111,7 @@ fn both_sources_give_equal_values() {
     }
 }
 
-/// What the bridge's own text exposition says of a key: the type, the help text and the samples, without their name.
+/// A family in the bridge's own text exposition: the type, the help text and the samples without their names.
 struct Witness<'a> {
     kind: &'a str,
     help: &'a str,
@@ -147,7 +147,7 @@ fn kinds_and_units_agree_with_the_text_of_the_bridge() {
                     _ => "gauge",
                 };
                 assert_eq!(witness.kind, kind, "{key}");
-                // The unit, where the bridge's help text or its own name of the statistic tells.
+                // The unit, if the bridge's help text or its name of the statistic contains it.
                 let words: Vec<_> = witness.help.split(|c: char| !c.is_alphanumeric()).collect();
                 let told = [
                     ("bps", Unit::BitsPerSecond),
@@ -180,7 +180,7 @@ fn values_agree_with_the_text_of_the_bridge() {
                 assert_eq!(family.samples.len(), witness.samples.len(), "{key}");
                 for sample in &family.samples {
                     let rest = sample.series.strip_prefix(&*family.name).unwrap();
-                    // The bridge calls its histograms of gauges by other names, and counters have no suffix in its text.
+                    // The bridge uses other suffixes for gauge histograms, and none for counters.
                     let rest = rest.replace("_gcount", "_count").replace("_gsum", "_sum").replace("_total", "");
                     let expected = witness.samples[&rest] * f64::from(times) / f64::from(over);
                     let off = (sample.number() - expected).abs();

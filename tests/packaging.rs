@@ -1,5 +1,5 @@
-//! The files in `deploy` that are written by hand agree with the program and with each other. `tests/generated.rs` compares the
-//! generated ones.
+//! Checks that the handwritten files in `deploy` agree with the program and with each other. `tests/generated.rs` compares the generated
+//! files.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Properties that hold for every report, tried on generated ones: any JSON under any key, known and unknown, in both namings
-//! and both formats. What a generator rarely comes near stands at the end.
+//! Properties that hold for every report, tested on generated ones: any JSON under any key, known and unknown, in standard and legacy
+//! names and in both formats. Cases that a generator rarely reaches are at the end.
 
 mod support;
 
@@ -34,7 +34,7 @@ fn report(members: &[(String, String)]) -> String {
     format!("{{{}}}", members.join(", "))
 }
 
-/// Enough statistics for the report of a bridge, but for those under test.
+/// Enough statistics for the report of a bridge, without those under test.
 fn of_a_bridge(under_test: &[&str]) -> Vec<(String, String)> {
     let keys = ["muc_clients_connected", "mucs_joined", "largest_conference"].into_iter();
     keys.filter(|key| !under_test.contains(key)).map(|key| (key.to_owned(), "1".to_owned())).collect()
@@ -52,7 +52,7 @@ fn known_key() -> impl Strategy<Value = String> {
 /// The suffixes that the types append to their names.
 const SUFFIXES: &[&str] = &["", "_total", "_info", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_created", "_"];
 
-/// Keys that end in a name that is taken, or nearly.
+/// Keys that give the name of another metric, or nearly.
 fn clashing_key() -> impl Strategy<Value = String> {
     let names = ROWS.iter().flat_map(|row| [row.standard.name, row.legacy.name]);
     let names: Vec<_> = names.chain(catalogue::OWN.iter().map(|own| own.name)).collect();
@@ -65,7 +65,7 @@ fn nearly(name: &str, less: &str, more: &str) -> String {
     format!("{}{more}", name.strip_suffix(less).unwrap_or(name))
 }
 
-/// Keys that no bridge has.
+/// Keys that bridges do not use.
 fn foreign_key() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-cA-C_ .:-]{0,4}",
@@ -88,7 +88,7 @@ fn any_number() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What bridges have sent.
+/// Odd values that bridges have sent.
 const ODD: &[&str] = &[
     "null",
     "true",
@@ -110,7 +110,7 @@ const ODD: &[&str] = &[
     "{\"bucket_le_0.0\": 3.0, \"count\": 3.0, \"sum\": 3.0}",
 ];
 
-/// Any JSON at all, and more often than by chance what bridges have sent.
+/// Any JSON, with a preference for values that bridges have sent.
 fn any_value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         3 => any_number(),
@@ -140,7 +140,7 @@ fn example(kind: Kind) -> &'static str {
     }
 }
 
-/// A statistic with a value that is exposed. Info is not among them: all of it shares one sample, and has a property of its own.
+/// A statistic with a value that is exposed. Labels are not included: they share one sample, and another property tests them.
 fn statistic() -> impl Strategy<Value = (&'static Row, Source, String)> {
     let sources: Vec<_> = sources().into_iter().filter(|(row, _)| row.kind != Kind::Info).collect();
     let number = prop_oneof![
@@ -153,7 +153,7 @@ fn statistic() -> impl Strategy<Value = (&'static Row, Source, String)> {
     })
 }
 
-/// A statistic with a value that will be exposed, and beside it a key that ends in one of its names, or nearly.
+/// A statistic with a value that will be exposed, and another key that gives one of its names, or nearly.
 fn clash() -> impl Strategy<Value = Vec<(String, String)>> {
     (select(sources()), any::<bool>(), select(SUFFIXES), select(SUFFIXES), any::<bool>()).prop_map(
         |((row, source), legacy, less, more, before)| {
@@ -175,13 +175,13 @@ fn any_members() -> impl Strategy<Value = Vec<(String, String)>> {
 /// The texts that are labels, in the order of the catalogue.
 const INFO: [&str; 4] = ["version", "release", "region", "relay_id"];
 
-/// A text, and more often than by chance one that is long, or that a careless reader or writer would change.
+/// Any text, with a preference for long ones and for those that a careless reader or writer would change.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[ \t\r\n\"\\\\n]{0,6}", "[ -~]{100,300}"]
 }
 
 fn config() -> ProptestConfig {
-    // The seeds of failures are not kept: what is found becomes a test below.
+    // The seeds of failures are not kept; a failure becomes a test below.
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) }
 }
 
@@ -228,13 +228,13 @@ proptest! {
         }
     }
 
-    /// Any number of the four, in one sample under one name, and in a sample each under older names.
+    /// Any number of the four labels. With standard names they share one sample; with legacy names each has its own.
     #[test]
     fn label_values_survive_escaping(texts in vec(option::of(any_text()), INFO.len()), mut members in any_members()) {
         members.retain(|(key, _)| !INFO.contains(&&**key));
         let texts: Vec<_> = INFO.iter().zip(texts).filter_map(|(key, text)| Some(((*key).to_owned(), text?))).collect();
         members.extend(texts.iter().map(|(key, text)| (key.clone(), quoted(text))));
-        // Labels alone are no statistics.
+        // A report with labels only would be rejected.
         members.extend(of_a_bridge(&[]));
         let body = report(&members);
         for format in [OpenMetrics, Text] {
@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn order_is_that_of_the_catalogue(members in btree_map(any_key(), any_value(), 1..12)) {
+    fn families_are_in_the_order_of_the_catalogue(members in btree_map(any_key(), any_value(), 1..12)) {
         let mut members: Vec<_> = members.into_iter().collect();
         let forwards = report(&members);
         members.reverse();
@@ -265,7 +265,7 @@ proptest! {
         }
     }
 
-    /// Bytes that are no report any more, or another one.
+    /// Damaged reports, most of which are not valid any more.
     #[test]
     fn damaged_bytes_are_exposed_validly(
         which in any::<Index>(), damage in vec((any::<Index>(), any::<u8>(), 0..4u8), 1..6), legacy in any::<bool>(),
@@ -287,7 +287,7 @@ proptest! {
     }
 }
 
-/// The fixtures themselves, which a generator rarely comes near.
+/// The fixtures, which a generator rarely comes near.
 #[test]
 fn fixtures_are_exposed_validly_and_completely() {
     let folders = [fixtures(), fixtures().join("captured"), fixtures().join("native")];
@@ -345,7 +345,7 @@ fn response_size_is_bounded() {
             assert!(scrape.text.len() <= most, "{} bytes of {}", scrape.text.len(), &body[..40]);
         }
     }
-    // A current bridge is far from all of that.
+    // A current bridge is far below the limits.
     assert!(CURRENT.len() * 10 < MAX_KEYS && support::exposition::members(CURRENT).unwrap().len() * 10 < MAX_UNKNOWN);
 }
 
@@ -380,7 +380,7 @@ fn limits_are_exact() {
     }
 }
 
-/// The tests find only what the reader of expositions rejects.
+/// The tests above rely on the reader of expositions, so it must reject whatever is not valid.
 #[test]
 fn reader_rejects_invalid_expositions() {
     let end = |format| if format == OpenMetrics { "# EOF\n" } else { "" };

@@ -12,12 +12,12 @@ use jitsiexporter::scrape::expose;
 use support::exposition::check_scrape;
 use support::{fixtures, json_files};
 
-/// The members of reports, and all samples that are exposed of them in both formats. A line `unexposed N` is the number of values
-/// without a metric.
+/// Each row lists the members of a report and all its samples in both formats. A line `unexposed N` is the number of values without a
+/// metric.
 #[track_caller]
 fn assert_exposed(names: Naming, rows: &[(&str, &[&str])]) {
     for (members, expected) in rows {
-        // With two statistics more, so that it is the report of a bridge whatever else it has.
+        // With two more statistics, so that it is always accepted as the report of a bridge.
         let body = format!("{{\"largest_conference\": 0, \"octo_version\": 1, {members}}}");
         let scrape = check_scrape(body.as_bytes(), names);
         let samples = scrape.statistics().flat_map(|family| &family.samples);
@@ -33,7 +33,7 @@ fn assert_exposed(names: Naming, rows: &[(&str, &[&str])]) {
 
 #[test]
 fn counts_contradictory_sizes_and_ranges_as_unexposed() {
-    // A bridge says [] before its first report.
+    // A bridge sends [] before its first report.
     for sizes in ["[]", "\"[]\"", "[-1]", "[1.5]", "[null]", "[18446744073709551615, 1]", "3", "\"x\""] {
         assert_exposed(Standard, &[(&format!("\"conference_sizes\": {sizes}"), &["unexposed 1"])]);
     }
@@ -91,7 +91,7 @@ fn exposes_one_of_several_values_of_a_statistic() {
     assert_exposed(
         Standard,
         &[
-            // The last of a key that comes twice, even if it cannot be read.
+            // If a key occurs twice, the last value counts, even if it cannot be read.
             (r#""conferences": 1, "conferences": 2"#, &["jitsi_conferences 2"]),
             (r#""unheard_of": 1, "unheard_of": 2"#, &["jitsi_unheard_of 2"]),
             (r#""a": {"b": 1, "b": 2}"#, &["jitsi_a_b 2"]),
@@ -122,12 +122,12 @@ fn unknown_statistics_do_not_replace_known_ones() {
         assert_exposed(
             names,
             &[
-                // The statistics of the exporter itself, of which `check_scrape` knows the values.
+                // The exporter's own metrics, whose values `check_scrape` knows.
                 (r#""up": 7"#, &["unexposed 1"]),
                 (r#""exporter_build_info": 7"#, &["jitsi_media_export_build_info 7"]),
                 (r#""exporter": {"up": 7}, "exporter-x": 8"#, &["jitsi_media_export_up 7", "jitsi_media_export_x 8"]),
                 (r#""scrape_error": 7"#, &["unexposed 1"]),
-                // Of the unknown, the first in the order of the keys.
+                // Of several unknown statistics with one name, the first in the order of the keys.
                 (r#""a-b": 7, "a b": 1, "a_b": 7"#, &["jitsi_a_b 1", "unexposed 2"]),
                 (r#""a": {"b": 7}, "a_b": 1"#, &["jitsi_a_b 1", "unexposed 1"]),
             ],
@@ -216,7 +216,7 @@ fn explains_documents_that_are_not_a_report() {
             "no_statistics",
             statistic,
         ),
-        // The /stats and the own /metrics of Jicofo, with keys that the bridge has as well.
+        // Jicofo's /stats and /metrics, with keys that a bridge also sends.
         (r#"{"bridge_selector": {"bridge_count": 3}, "conferences": 1}"#, "no_statistics", "Jicofo's"),
         (r#"{"conferences": 1, "bridge_selector_bridge_count": 3}"#, "no_statistics", "Jicofo's"),
     ] {
@@ -232,7 +232,7 @@ fn explains_documents_that_are_not_a_report() {
     }
 }
 
-/// What other URLs of a bridge answer.
+/// The responses of other paths of a bridge.
 #[test]
 fn other_documents_of_a_bridge_are_not_a_report() {
     for path in json_files(&fixtures().join("elsewhere")) {

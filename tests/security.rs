@@ -1,4 +1,4 @@
-//! Statements of `SECURITY.md` that no other test holds, and the references in it.
+//! Sentences of `SECURITY.md` that no other test proves, and its references.
 
 mod support;
 
@@ -84,7 +84,7 @@ fn log_entries_are_one_line() {
         let line = log.strip_suffix('\n').expect("a line");
         assert!(matches!(code, Some(1 | 2)) && !line.contains(char::is_control), "{args:?}: {log:?}");
     }
-    // What the bridge sends is quoted there as well.
+    // The log also quotes the bridge.
     let bridge =
         FakeBridge::bytes(response("200 OK", "text/html", "<html>\n\u{1b}[2J\r\njitsiexporter: \u{85}all is well"));
     let exporter = Exporter::before(&bridge.url(), &[]);
@@ -117,7 +117,7 @@ fn clients_cannot_fill_the_log() {
     exporter.metrics();
     assert_eq!(exporter.log().len(), 1, "{:#?}", exporter.log());
 
-    // One that gives up a little later fails them where the bridge is slow, beside another that waits.
+    // A client that gives up a little later fails if the bridge is slow, while another client waits and succeeds.
     let bridge = FakeBridge::slow(Duration::from_millis(150), CURRENT);
     let exporter = Exporter::before(&bridge.url(), &[]);
     for _ in 0..12 {

@@ -49,7 +49,7 @@ fn memory_and_descriptors_do_not_grow() {
             let answer = client.get("/metrics", "Accept: */*\r\n");
             assert!(answer.status == 200 && answer.body.ends_with("# EOF\n"), "{answer:?}");
             up.fetch_add(usize::from(answer.body.contains("\njitsi_up 1\n")), Ordering::SeqCst);
-            // To read all of them would take longer than the scrapes.
+            // Parsing every response would take longer than the scrapes.
             if number.is_multiple_of(64) {
                 let is_complete = answer.exposition().reason().is_some() || timeless(&answer.body) == good;
                 assert!(is_complete, "not the whole report: {answer:?}");
@@ -74,7 +74,7 @@ fn memory_and_descriptors_do_not_grow() {
         table.push(row);
     }
     assert!(up.into_inner() > wanted / 10 * 8, "more scrapes failed than the bridge had faults");
-    // A crowd leaves free pages between used ones, which the allocator keeps; so the rows after it have a baseline of their own.
+    // Many clients at once leave free pages between used ones, which the allocator keeps. So the rows after that are compared separately.
     for (from, to) in [(0, 3), (6, 9)] {
         let (from, to) = (table[from], table[to]);
         assert!(to.0 <= from.0 + 1024, "memory grew from {} to {} KiB", from.0, to.0);

@@ -1,4 +1,4 @@
-//! A bridge behind https: which certificates are trusted, what is said of the others, and slow handshakes.
+//! A bridge behind https: which certificates are trusted, why others are rejected, and slow handshakes.
 
 #[path = "support/locked.rs"]
 mod locked;
@@ -19,7 +19,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, Support
 use support::faults::{assert_failure, assert_timeout};
 use support::{CURRENT, Exporter, FakeBridge, ok, run};
 
-/// The settings of a bridge with this certificate, which may want client certificates of an authority.
+/// The settings of a bridge with this certificate. It may require client certificates of an authority.
 fn config(
     identity: &Identity,
     clients: Option<&locked::Authority>,
@@ -154,7 +154,7 @@ fn openssl(folder: &Folder, args: &str) -> Option<()> {
     }
 }
 
-/// A server by openssl, which ends with the value. Its output stays open, so that it can write to it.
+/// A server of openssl, which is stopped when the value is dropped. Its output stays open, so that it can write to it.
 struct Openssl {
     child: Child,
     port: u16,
@@ -162,7 +162,7 @@ struct Openssl {
 }
 
 impl Openssl {
-    /// With `key.pem` and `cert.pem` of a folder, on a port that the system chooses. Serves any key.
+    /// Starts it with `key.pem` and `cert.pem` of a folder, on a port that the system chooses. openssl serves any kind of key.
     fn serve(folder: &Folder) -> Self {
         let args = "s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -cipher ALL:@SECLEVEL=0";
         let mut command = Command::new("openssl");
@@ -245,8 +245,8 @@ fn ends_a_silent_handshake_with_the_budget() {
     assert_timeout(&format!("https://{}/", listener.local_addr().unwrap()), "timed out in the TLS handshake");
 }
 
-/// Scrapes bridges that send these bytes slowly, one by one. Whether a byte comes just before or just after the end of the budget
-/// is chance, so there are several pauses between them.
+/// Scrapes bridges that send these bytes slowly, one by one. Different pauses are tried, because it is chance whether a byte arrives just
+/// before or just after the end of the budget.
 fn drip(trusted: &str, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone + Send + Sync + 'static) {
     let ask = |gap: u64| {
         let bytes = bytes.clone();

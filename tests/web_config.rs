@@ -435,11 +435,11 @@ fn unknown_user_gets_the_response_of_a_wrong_password() {
         (head, answer.body)
     };
     assert_eq!(answer("alice"), answer("mallory"));
-    // A right password of another user does not help one who is unknown.
+    // An unknown user cannot use the right password of another user.
     assert_eq!(server.status("mallory", "secret"), 401);
 }
 
-/// What a process has used of the CPU, in hundredths of a second.
+/// The CPU time of a process, in hundredths of a second.
 #[cfg(target_os = "linux")]
 fn cpu(exporter: &Exporter) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", exporter.pid())).unwrap();
@@ -479,7 +479,7 @@ fn wrong_passwords_do_not_delay_known_clients() {
                     }
                     let user = ["alice", "bob", "carol"][number % 3];
                     let status = server.status(user, &format!("wrong {client} {number}"));
-                    // On a machine that is very busy a password may wait for too long.
+                    // On a very busy machine a password may wait for too long.
                     assert!([401, 503].contains(&status), "{status}");
                     refused.fetch_add(1, Ordering::SeqCst);
                 }
@@ -495,7 +495,7 @@ fn wrong_passwords_do_not_delay_known_clients() {
             known
         };
         let known = refusals(12);
-        // A right password that was not seen before, sent as often as Prometheus would.
+        // A right password that was not checked before, sent repeatedly, as by Prometheus.
         let new = eventually(Duration::from_secs(60), || (server.status("bob", "secret") == 200).then_some(()));
         stop.store(true, Ordering::SeqCst);
         assert!(known > 12, "only {known} scrapes beside 12 wrong passwords");
@@ -539,7 +539,7 @@ fn refuses_in_one_line_with_file_and_key() {
     for (_, message, config) in table().filter(|(kind, ..)| ["refuse", "strict"].contains(kind)) {
         refused(&files.folder.write("web.yml", &config), message);
     }
-    // Not for the table: node_exporter would read it for ever.
+    // Not in the table, because node_exporter would read it forever.
     let endless = "tls_server_config: {cert_file: /dev/zero, key_file: server.key}";
     refused(&files.folder.write("web.yml", endless), "tls_server_config.cert_file: /dev/zero is not a file");
     refused("/no/such/web.yml", "cannot be read: no such file or directory");
@@ -652,7 +652,7 @@ fn keeps_the_last_good_files_and_logs_once() {
         ("cert.pem", "", "holds no PEM certificate"),
         ("cert.pem", &*Identity::server(&server.root).pem, "does not fit cert_file"),
         ("key.pem", "", "holds no PEM private key"),
-        // A file that is cut short while it is written must not open the door.
+        // A file that is read while it is being written must not drop a requirement.
         ("web.yml", "", "tls_server_config is gone, which takes a restart"),
         ("web.yml", TLS, "basic_auth_users is gone, which takes a restart"),
     ] {
@@ -745,7 +745,7 @@ fn renewal_under_load_fails_no_scrape() {
         }
         for number in 0..20 {
             let renewed = Identity::server(&server.root);
-            // Between the two the key does not fit, and the last good pair stays.
+            // Between the two writes the key does not fit, and the last valid pair stays in use.
             server.folder.write("cert.pem", &renewed.pem);
             server.folder.write("key.pem", &renewed.key);
             server.folder.write("web.yml", &config(&number.to_string()));

@@ -34,7 +34,7 @@ fn url(line: &str) {
     // A password is between the colon after the user and the last @ before the host.
     let Some((scheme, rest)) = line.split_once("://") else { return };
     let Some((user, host)) = rest.rsplit_once('@') else { return };
-    // The fuzzer learns the word, and writes it where it is not a password.
+    // The fuzzer may learn this word and use it elsewhere than in a password.
     if line.contains(SECRET) {
         return;
     }

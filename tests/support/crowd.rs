@@ -36,7 +36,7 @@ impl Client {
     }
 }
 
-/// Whether the program is a release build, of whose memory something may be said.
+/// Whether the program is a release build. The memory of other builds says nothing.
 pub fn is_release() -> bool {
     cfg!(not(debug_assertions)) || std::env::var_os(BINARY).is_some()
 }
@@ -65,12 +65,12 @@ pub fn timeless(text: &str) -> String {
     text.lines().filter(same).collect::<Vec<_>>().join("\n")
 }
 
-/// What a scrape of the sample report says, without what differs.
+/// The exposition of the sample report, without the samples that differ.
 pub fn expected(format: Format) -> String {
     timeless(&expose(Ok(CURRENT.as_bytes()), || Duration::ZERO, Naming::Standard, format).text)
 }
 
-/// Numbers without a pattern, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 pub fn scattered(number: usize) -> usize {
     let mut x = number as u64 + 0x9e37_79b9_7f4a_7c15;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,6 @@
 //! A strict reader of both text formats, written from their specifications and not from the code that writes them: names,
 //! labels, escapes, HELP, TYPE, UNIT and EOF, types and their suffixes, contiguous families, unique samples and names.
-//! Stricter than any parser in use where the exporter has no need of a freedom (timestamps, exemplars, comments).
+//! It rejects what the exporter never writes although the specifications allow it (timestamps, exemplars, comments).
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -45,7 +45,7 @@ pub struct Sample {
 }
 
 impl Exposition {
-    /// Reads a text in the format that its end tells. Text that is not valid is a panic.
+    /// Reads a text, whose end tells the format. Panics if it is not valid.
     pub fn of(text: &str) -> Self {
         let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
         Self::read(text, format).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -77,7 +77,7 @@ impl Exposition {
         self.families.iter().filter(|family| !catalogue::OWN.iter().any(|own| own.name == family.name))
     }
 
-    /// The label `reason` if the bridge is down. Checks that there are no statistics then.
+    /// The label `reason` if the bridge is down. Checks that there are no statistics in this case.
     pub fn reason(&self) -> Option<&str> {
         let error = self.samples().find(|sample| sample.name == "jitsi_scrape_error");
         assert_eq!(error.is_some(), self.value("jitsi_up") == Some("0"), "{}", self.text);
@@ -99,7 +99,7 @@ impl Sample {
     }
 }
 
-/// What a type may be called in a format, with the suffixes of its samples.
+/// The suffixes of the samples of a type. `None` if the format does not have this type.
 fn suffixes(kind: &str, format: Format) -> Option<&'static [&'static str]> {
     Some(match (kind, format) {
         ("gauge", _) | ("unknown", Format::OpenMetrics) | ("untyped" | "counter", Format::Text) => &[""],
@@ -221,7 +221,7 @@ fn read_sample(line: &str) -> Result<Sample, String> {
     Ok(Sample { series, name: name.to_owned(), labels, value: value.to_owned() })
 }
 
-/// A value by the grammar of `OpenMetrics`, which is the narrower one.
+/// Parses a value by the grammar of `OpenMetrics`, which is the stricter one.
 fn number(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text).to_ascii_lowercase();
     let word = matches!(&*unsigned, "inf" | "infinity") || text.eq_ignore_ascii_case("nan");
@@ -259,7 +259,7 @@ fn unescape(text: &str, quotes: bool) -> Result<String, String> {
     Ok(plain)
 }
 
-/// What a family of its type has to hold.
+/// Checks the samples of a family against its type.
 fn check(family: &Family) -> Result<(), String> {
     if let Some(unit) = family.unit.as_ref().filter(|unit| !family.name.ends_with(&format!("_{unit}"))) {
         return Err(format!("the name does not end in the unit {unit}"));
@@ -281,7 +281,7 @@ fn check(family: &Family) -> Result<(), String> {
     }
 }
 
-/// Checks the buckets, and gives the count of the last one.
+/// Checks the buckets, and returns the count of the last one.
 fn check_buckets(family: &Family) -> Result<u64, String> {
     let (mut bound, mut below) = (f64::NEG_INFINITY, 0u64);
     let buckets = family.samples.iter().take_while(|sample| sample.name.ends_with("_bucket"));
@@ -316,12 +316,12 @@ fn check_distribution(family: &Family) -> Result<(), String> {
     if sum.number() >= 0.0 { Ok(()) } else { Err("a sum below zero".to_owned()) }
 }
 
-/// A report with so many members, in all objects together, is exposed and counted to the last value. In one with more, an object
-/// for which there is no room counts as one value.
+/// In a report of at most this many members, in all objects together, every value is exposed or counted. In a larger report, an object
+/// that exceeds a limit counts as one value.
 const MEMBERS_BELOW_ALL_LIMITS: usize = 160;
 
-/// What must hold for whatever a bridge sends: both formats are valid and say the same, the same way twice, and each value of
-/// the report is exposed or counted. Gives the exposition in `OpenMetrics`.
+/// Checks what must hold for any report: both formats are valid and agree, the text is the same each time, and each value of the report
+/// is exposed or counted. Returns the exposition in `OpenMetrics`.
 pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
     let shown = || String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let expose = |format| {
@@ -340,7 +340,7 @@ pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
     assert_same(&open_metrics, &text);
     let unexposed: usize =
         open_metrics.value("jitsi_unexposed_values").expect("always there").parse().expect("a count");
-    // What the program makes of the bytes is what is looked at, so none of its readers is asked.
+    // The test reads the bytes itself, not with the readers of the program that it tests.
     if let Ok(document) = serde_json::from_slice::<&RawValue>(body) {
         let report = report_in(document.get());
         assert!(!up || report.is_some(), "up without a report\n{}", shown());
@@ -354,7 +354,7 @@ pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
             assert!(values <= leaves + once_more, "{}", shown());
         }
     } else if up {
-        // The program takes a key as it is, also with a line break in it.
+        // The program accepts control characters in a key, such as a line break.
         let lenient: Vec<_> = body.iter().map(|&b| if b < b' ' { b' ' } else { b }).collect();
         assert!(serde_json::from_slice::<&RawValue>(&lenient).is_ok(), "up without JSON\n{}", shown());
     }
@@ -388,20 +388,20 @@ fn assert_same(open_metrics: &Exposition, text: &Exposition) {
     assert!(others.is_empty(), "{others:?} are not in\n{}", open_metrics.text);
 }
 
-/// How many values of a report are in an exposition in `OpenMetrics`: an info metric holds one in each label, a distribution is
-/// one value, and the names without a prefix are a second name for a value.
+/// The number of values of the report in an `OpenMetrics` exposition. Each label of an info metric is one value, and so is each
+/// distribution. Names without a prefix are second names of values.
 fn values(exposition: &Exposition) -> usize {
     let of_report = exposition.statistics().filter(|family| family.name.starts_with("jitsi_"));
     let is_info = |family: &Family| family.kind == "gauge" && family.name.ends_with("_info");
     of_report.map(|family| if is_info(family) { family.samples[0].labels.len() } else { 1 }).sum()
 }
 
-/// Whether one value can be in two families: the key `current_endpoints` feeds two, unless `/colibri/stats` has a key for one.
+/// Whether one value can be in two families: `current_endpoints` feeds two, unless the report has a key of `/colibri/stats` for one.
 fn is_shared(report: &str) -> bool {
     members(report).is_some_and(|members| members.contains_key("current_endpoints"))
 }
 
-/// The object with members that a document is, or that an array holds alone.
+/// The object with members that a document is, or that is the only element of its array.
 fn report_in(document: &str) -> Option<&str> {
     let alone = || match &*serde_json::from_str::<Vec<&RawValue>>(document).ok()? {
         [element] => Some(element.get()),
@@ -411,14 +411,14 @@ fn report_in(document: &str) -> Option<&str> {
     object.strip_prefix('{').filter(|inside| inside.trim_start() != "}").map(|_| object)
 }
 
-/// The members of an object as they are written; of a key that comes twice, the last. `None` for values that are not objects, and
-/// for objects with a key that is not Unicode (half a surrogate pair).
+/// The members of an object as they are written. If a key occurs twice, the last one counts. `None` for values that are not objects,
+/// and for objects with a key that is not Unicode (half a surrogate pair).
 pub fn members(object: &str) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_str(object).ok()
 }
 
-/// How many values an object has. An object in it is its members, unless it is a histogram, has too many keys around it,
-/// or too long ones. `None` where a key cannot be read.
+/// The number of values in an object. For a nested object its members count, unless it is a histogram, is nested too deeply, or its
+/// keys are too long. `None` if a key cannot be read.
 fn leaves(object: &str, prefix: &str, nesting: usize) -> Option<usize> {
     let leaf = |(key, value): (String, &RawValue)| {
         let path = format!("{prefix}{key}");

@@ -1,4 +1,4 @@
-//! What a bridge, or whatever answers in its place, can do wrong, and the reason that the exporter gives for it.
+//! Faults of a bridge, or of another server at its URL, and the reason that the exporter reports for each.
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ const BROKEN: &str = "the framing of the response is broken: ";
 /// Longer than the budget in every test that uses the faults.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
-/// The faults that take the whole budget of a scrape.
+/// Faults that take the whole budget of a scrape.
 pub const SLOW: &[Fault] = &[
     fault("silence", "timeout", "timed out while waiting for the response", |_| {
         sleep(SILENCE);
@@ -38,7 +38,7 @@ pub const SLOW: &[Fault] = &[
     }),
 ];
 
-/// The faults that are seen at once.
+/// Faults that are detected at once.
 pub const QUICK: &[Fault] = &[
     fault("close without a response", "connect", "the connection was closed before a response", |_| Ok(Close)),
     fault("half a head", "connect", "the connection was closed before a response", |stream| {
@@ -108,7 +108,7 @@ pub const QUICK: &[Fault] = &[
     fault("a length longer than the body", "malformed", "the response is incomplete", |stream| {
         end(stream, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}")
     }),
-    // What a bridge says to a client that accepts anything: OpenMetrics.
+    // A bridge sends OpenMetrics to a client that accepts anything.
     fault("Prometheus text", "malformed", "Prometheus text, not JSON; a proxy before the bridge drops", |stream| {
         keep(stream, &response("200 OK", "text/plain", "# HELP jitsi_jvb_conferences x\n"))
     }),
@@ -120,7 +120,7 @@ pub const QUICK: &[Fault] = &[
     fault("SSH", "malformed", "the response is not HTTP", |stream| end(stream, "SSH-2.0-OpenSSH_9.2\r\n\r\n")),
 ];
 
-/// Good responses, in the ways in which servers send them.
+/// Valid responses, sent in different ways.
 pub const GOOD: &[fn(&mut TcpStream) -> io::Result<Then>] = &[
     |stream| keep(stream, &ok(CURRENT)),
     |stream| end(stream, &response("200 OK\r\nConnection: close", "application/json", CURRENT)),
@@ -138,8 +138,8 @@ pub const GOOD: &[fn(&mut TcpStream) -> io::Result<Then>] = &[
 const MAX_LINE: usize = 320;
 const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
 
-/// One scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine, because it is not
-/// used up.
+/// Asserts that one scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine, because the
+/// scrape does not use it up.
 #[track_caller]
 pub fn assert_failure(url: &str, args: &[&str], reason: &str, words: &str) -> Exporter {
     let exporter = Exporter::before(url, &[&["--timeout", "30"], args].concat());
@@ -155,8 +155,8 @@ pub fn assert_failure(url: &str, args: &[&str], reason: &str, words: &str) -> Ex
     exporter
 }
 
-/// Scrapes of a bridge that does not respond in time: each ends with the budget and not before. How late the quickest of them is
-/// depends on the exporter, how late the others are on the machine.
+/// Scrapes a bridge that does not respond in time. Asserts that each scrape ends with the budget and not before. The delay of the
+/// quickest scrape is the exporter's; the others may be later if the machine is busy.
 pub fn assert_timeout(url: &str, words: &str) {
     let budget = Duration::from_millis(600);
     let by_option = Exporter::before(url, &["--timeout", "0.6"]);
@@ -205,7 +205,7 @@ fn status(stream: &mut TcpStream, status: &str) -> io::Result<Then> {
     keep(stream, &response(status, "application/json", CURRENT))
 }
 
-/// Sends the status line and the text, and then a part again and again until the exporter closes.
+/// Sends `begin`, then `part` repeatedly until the exporter closes the connection.
 fn repeat(stream: &mut TcpStream, begin: &str, part: &str) -> io::Result<Then> {
     stream.write_all(format!("HTTP/1.1 200 OK\r\n{begin}").as_bytes())?;
     loop {
@@ -213,7 +213,7 @@ fn repeat(stream: &mut TcpStream, begin: &str, part: &str) -> io::Result<Then> {
     }
 }
 
-/// Sends the first bytes at once, and then one after the other, for [`SILENCE`].
+/// Sends the first bytes at once, then the others one by one, for [`SILENCE`].
 fn drip(stream: &mut TcpStream, at_once: usize) -> io::Result<Then> {
     let response = ok(CURRENT);
     let (begin, rest) = response.as_bytes().split_at(at_once);

@@ -1,4 +1,4 @@
-//! What the tests share: a bridge that behaves as it is told, the exporter as a process, and a reader of what it exposes.
+//! Shared by the tests: a fake bridge, the exporter as a process, and a reader of expositions.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -121,7 +121,7 @@ impl FakeBridge {
         Self { address, state, listener: Some(listener) }
     }
 
-    /// A bridge that responds with this JSON to each request, and keeps its connections.
+    /// A bridge that responds to each request with this JSON, and keeps its connections open.
     pub fn json(body: &str) -> Self {
         Self::slow(Duration::ZERO, body)
     }
@@ -149,7 +149,7 @@ impl FakeBridge {
         format!("http://{}/colibri/stats", self.address)
     }
 
-    /// Waits until so many requests have arrived.
+    /// Waits until this many requests have arrived.
     pub fn wait_for_requests(&self, number: usize) {
         let all = eventually(Duration::from_secs(30), || (self.hits() >= number).then_some(()));
         assert!(all.is_some(), "{} requests of {number} have arrived", self.hits());
@@ -182,7 +182,7 @@ impl Drop for FakeBridge {
         for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the thread that accepts. The port is free once it has ended.
+        // Wakes the thread that accepts. Once the thread has ended, the port is free.
         let _ = TcpStream::connect(self.address);
         let _ = self.listener.take().map(JoinHandle::join);
     }
@@ -221,7 +221,7 @@ pub fn ok(body: &str) -> String {
     response("200 OK", "application/json", body)
 }
 
-/// The exporter, as a process. Ends with its value.
+/// The exporter as a process, which is stopped when the value is dropped.
 pub struct Exporter {
     child: Child,
     address: SocketAddr,
@@ -229,7 +229,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts it before a bridge, on a port that the system chooses.
+    /// Starts it for a bridge, on a port that the system chooses.
     pub fn before(bridge: &str, args: &[&str]) -> Self {
         let mut all = vec!["--url", bridge, "--listen-address", "127.0.0.1:0"];
         all.extend(args);
@@ -241,7 +241,7 @@ impl Exporter {
         Self::spawn(command(args, environment)).unwrap_or_else(|log| panic!("{args:?} does not start: {log:?}"))
     }
 
-    /// Starts a command, and gives its log if it ends instead of listening.
+    /// Starts a command. Returns its log if it ends instead of listening.
     pub fn spawn(mut command: Command) -> Result<Self, Vec<String>> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the exporter runs");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -312,7 +312,7 @@ impl Exporter {
         let mut stream = TcpStream::connect(self.address()).expect("the exporter listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
-        // The exporter may have had enough before the end.
+        // The exporter may close the connection before it has read everything.
         let _ = stream.write_all(bytes.as_ref());
         stream
     }
@@ -320,7 +320,7 @@ impl Exporter {
     /// Sends bytes and reads until the exporter closes.
     pub fn send(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let mut answer = Vec::new();
-        // A reset is an end, too: the exporter did not read everything.
+        // A reset also ends the response: the exporter did not read everything.
         if let Err(error) = self.open(bytes).read_to_end(&mut answer) {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the exporter does not close");
         }
@@ -340,9 +340,9 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        // What is killed leaves no record of what it ran through.
+        // A killed process writes no coverage data.
         if std::env::var_os(COVERAGE).is_some() && matches!(self.child.try_wait(), Ok(None)) {
-            // Nothing may fail while another failure is unwinding.
+            // Errors are ignored: a panic while another one is unwinding would abort.
             let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
             eventually(Duration::from_secs(10), || self.child.try_wait().expect("a child"));
         }
@@ -376,7 +376,7 @@ pub fn output(command: &mut Command) -> (Option<i32>, String, String) {
 /// build.
 pub const BINARY: &str = "JITSIEXPORTER_TEST_BINARY";
 
-/// Where a program that was built for it writes down which of its lines ran: `make coverage`.
+/// The variable with the path for coverage data: `make coverage`.
 const COVERAGE: &str = "LLVM_PROFILE_FILE";
 
 /// An answer of the exporter.
@@ -407,7 +407,7 @@ impl Answer {
     }
 }
 
-/// Asks again and again until there is something, or the time is up.
+/// Calls `ask` until it returns a value or the time is up.
 pub fn eventually<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {

@@ -19,13 +19,13 @@ pub fn files() -> Vec<File> {
     let mut files = vec![demo_reports(), catalogue()];
     for fixture in files_below(FIXTURES).into_iter().filter(|path| has_extension(path, "json")) {
         let captured = fixture.starts_with("fixtures/captured/");
-        // The captured reports are many and much alike: the two variants that differ most.
+        // There are many captured reports, and they are similar: only the two variants that differ most.
         let variants = [(Standard, OpenMetrics), (Legacy, Text), (Standard, Text), (Legacy, OpenMetrics)];
         for (names, format) in variants.into_iter().take(if captured { 2 } else { 4 }) {
             let body = fs::read(root().join(&fixture)).expect("the file was just found");
             // The duration is the only sample that differs from scrape to scrape.
             let mut exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
-            // The commit of the build.
+            // The commit of the build also differs.
             if let Some(revision) = option_env!("BUILD_REVISION") {
                 exposition = exposition.replace(&format!(",revision=\"{revision}\""), "");
             }

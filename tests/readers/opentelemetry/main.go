@@ -1,4 +1,4 @@
-// Prints the points that an OpenTelemetry collector's prometheusreceiver makes of one scrape of the URL. Further arguments are
+// Prints the data points that OpenTelemetry's prometheusreceiver produces from one scrape of the URL. Further arguments are
 // scrape_protocols.
 package main
 

@@ -1,4 +1,4 @@
-// Prints the samples that prom2json, which reads with Go's expfmt, has of the URL.
+// Prints the samples that prom2json, which uses Go's expfmt, reads from the URL.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Prints what Telegraf's parsers make of the URL. The second argument is metric_version. The request and the choice of the parser are
-// those of the input "prometheus", which itself needs the client of Kubernetes.
+// Prints the metrics that Telegraf's parsers read from the URL. The second argument is metric_version. The request and the choice of the
+// parser are copied from the input "prometheus", which would need the client of Kubernetes.
 package main
 
 import (
