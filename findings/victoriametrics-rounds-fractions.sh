@@ -3,7 +3,8 @@
 # same queries.
 # What happens: it stores decimal numbers. Of a fraction about twelve digits remain, so 0.2622987729370708 comes back as
 # 0.262298772937. Integers up to 2^53 and times in milliseconds come back as they were.
-# Who meets it: whoever compares both databases value by value, during a migration, say, or tests an exporter behind VictoriaMetrics.
+# Who meets it: people who compare both databases value by value, for example during a migration, or test an exporter behind
+# VictoriaMetrics.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$folder"' EXIT

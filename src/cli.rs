@@ -155,7 +155,7 @@ options! {
     }
     switches {
         legacy_names "legacy-names" ["JITSIEXPORTER_LEGACY_NAMES"]:
-            "use the legacy names, those of the older exporters: jitsi_<key>, in the unit of the bridge";
+            "use the legacy names of the older exporters: jitsi_<key>, in the bridge's own units";
         once "once" ["JITSIEXPORTER_ONCE"]:
             "print one scrape as text 0.0.4 and exit, with status 1 if the bridge is not up";
         demo "demo" ["JITSIEXPORTER_DEMO"]:

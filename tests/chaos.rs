@@ -113,7 +113,7 @@ fn faulty_bridge_never_spoils_a_response() {
     let exporter = Exporter::before(&bridge.url(), &[]);
     let at_rest = AtRest::of(&exporter, &bridge);
 
-    // The scraper's timeout, of which the exporter takes three quarters.
+    // The scraper's timeout. The exporter uses three quarters of it.
     let (timeout, budget) = ("0.6", Duration::from_millis(450));
     let (took, timed_out) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let (up, down) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<String, usize>::new()));

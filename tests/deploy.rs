@@ -38,7 +38,7 @@ const OLDER_BRIDGES: [&str; 4] = [
 /// The metrics that Prometheus itself writes about alerts.
 const ALERT_METRICS: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
-/// Metrics of other programs that documents mention: an older exporter's, and those of the bridge itself.
+/// Metrics of other programs that documents mention: of an older exporter, and of the bridge itself.
 const FOREIGN: [&str; 2] = ["jitsi_fetch_errors", "jitsi_jvb_"];
 
 fn root() -> &'static Path {
@@ -98,7 +98,7 @@ fn legacy() -> BTreeSet<String> {
     names
 }
 
-/// The names that prose may use: also those of families whose samples have other names.
+/// The names that prose may use. They include names of families whose samples have other names.
 fn in_prose() -> BTreeSet<String> {
     let mut names = in_queries();
     names.extend(ROWS.iter().map(|row| row.standard.name.to_owned()));

@@ -1,5 +1,5 @@
-//! What is exposed of a report, by example: which key wins, which distributions are contradictory, and what is not a report. How
-//! values are read, and which have no metric, is in the golden files, those of `fixtures/odd` among them.
+//! Examples of reports and what is exposed of them: which key wins, which distributions are contradictory, and what is not a report.
+//! The golden files, including those of `fixtures/odd`, test how values are read and which values have no metric.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! A million scrapes, one in ten of which fails, with 64 clients in the middle: memory, descriptors and threads do not grow, neither
-//! before the crowd nor after it. Takes minutes, so it runs on request only: `make soak`.
+//! A million scrapes. One in ten fails, and in the middle there are 64 clients. Memory, descriptors and threads must not grow, neither
+//! before that nor after it. Takes minutes, so it runs on request only: `make soak`.
 
 mod support;
 

@@ -6,7 +6,7 @@ complete -c jitsiexporter -l timeout -x -d 'scrape timeout, such as 5s, 500ms or
 complete -c jitsiexporter -l max-scrapes -x -d 'limit of concurrent scrapes; above it the response is 503'
 complete -c jitsiexporter -l ca-file -r -F -d 'PEM certificates to trust besides the public ones, for a bridge behind an internal CA'
 complete -c jitsiexporter -l web-config-file -r -F -d 'TLS, client certificates and passwords for the listener, in the format of Prometheus exporters'
-complete -c jitsiexporter -l legacy-names -d 'use the legacy names, those of the older exporters: jitsi_<key>, in the unit of the bridge'
+complete -c jitsiexporter -l legacy-names -d 'use the legacy names of the older exporters: jitsi_<key>, in the bridge\'s own units'
 complete -c jitsiexporter -l once -d 'print one scrape as text 0.0.4 and exit, with status 1 if the bridge is not up'
 complete -c jitsiexporter -l demo -d 'export a simulated bridge'
 complete -c jitsiexporter -l version -d 'print the version and exit'

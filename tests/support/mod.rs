@@ -52,7 +52,7 @@ pub enum Then {
 /// How many request heads a fake bridge remembers.
 const REMEMBERED: usize = 100;
 
-/// A bridge whose responses are those of a closure. It ends when it is dropped.
+/// A bridge whose responses come from a closure. It ends when it is dropped.
 pub struct FakeBridge {
     address: SocketAddr,
     state: Arc<State>,

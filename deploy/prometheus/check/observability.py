@@ -98,7 +98,7 @@ def response(bridge, seconds):
 
 
 def bridges():
-    """All bridges by name: those of the fixtures, once in motion and once frozen, and some in special states."""
+    """All bridges by name: one in motion and one frozen for each fixture, and some in special states."""
     base = {"path": "/colibri/stats", "moves": True, "restarts": False, "dies": False, "status": 200}
     played = {}
     for path in sorted(FIXTURES.glob("*.json")):
@@ -148,7 +148,7 @@ def configuration(jobs, labels=lambda name: {"instance": name}, agent_of=None, c
 
 
 def selectors(expression):
-    """For each selector in a query the metrics of which it needs any."""
+    """For each selector in a query, the metrics of which it needs at least one."""
     if re.fullmatch(r"\w+", expression):
         return [{expression}]
     strings = re.sub(r'"[^"]*"', lambda match: re.sub(r"[{}]", " ", match[0]), expression)

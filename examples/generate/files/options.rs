@@ -22,7 +22,7 @@ pub fn files() -> Vec<File> {
     ]
 }
 
-/// Our own options, without those of other exporters.
+/// The exporter's own options, without the options of other exporters.
 pub fn own() -> impl Iterator<Item = &'static CliOption> {
     OPTIONS.iter().filter(|option| option.implies.is_empty()).chain([&HELP])
 }
@@ -200,7 +200,7 @@ fn option_file() -> String {
     file
 }
 
-/// The unit in the Ansible role: that of the package, with another path and without a manual page.
+/// The unit in the Ansible role: the package's unit with another path and without the manual page.
 fn unit_of_the_role() -> String {
     let unit = read("deploy/systemd/jitsiexporter.service")
         .replace("ExecStart=/usr/bin/", "ExecStart={{ jitsiexporter_directory }}/")
