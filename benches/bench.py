@@ -163,7 +163,7 @@ class Program:
 
     def cpu(self):
         """Seconds of CPU since the start, of all threads, those that have ended included."""
-        # clock_getcpuclockid(3), which Python does not have: the clock of a process is its complement and CPUCLOCK_SCHED.
+        # Python lacks clock_getcpuclockid(3): the clock of a process is the complement of its id, and CPUCLOCK_SCHED.
         return time.clock_gettime(~self.process.pid << 3 | 2)
 
 
@@ -237,7 +237,7 @@ def check(column, program, families):
 
 
 def paced(columns, count):
-    """CPU of a scrape at one a second: the caches are cold then. The connection is kept, as Prometheus keeps it."""
+    """CPU time of a scrape at one scrape a second, with cold caches. The connection is kept open, as by Prometheus."""
     connections = [http.client.HTTPConnection("127.0.0.1", column.program.port, timeout=10) for column in columns]
     try:
         for connection, column in zip(connections, columns):
@@ -457,7 +457,7 @@ def run(stack, directory):
         command = [str(binary), "--url", "{url}", "--listen-address", "127.0.0.1:{port}"]
         return Column(label, *in_front_of(paths, name, command), binary=binary, accept=OPEN_METRICS)
 
-    # One key on the curve that both take for the handshake; a scrape costs none, because the connection is kept.
+    # A key on the curve that both programs use for the handshake. A scrape needs no handshake, because the connection is kept open.
     files = directory / "tls"
     files.mkdir()
     Certificates(files).authority("cert")
@@ -523,7 +523,7 @@ def run(stack, directory):
 
 
 def main():
-    # The directory is left last: the processes have files in it.
+    # The directory is removed last, because the processes use files in it.
     with tempfile.TemporaryDirectory(prefix="jitsiexporter-bench-") as directory, contextlib.ExitStack() as stack:
         run(stack, pathlib.Path(directory))
     return []

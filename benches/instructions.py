@@ -34,12 +34,12 @@ ROOM = 1.1
 # The function of benches/instructions.rs that is counted.
 COUNTED = "instructions::counted_pass"
 
-# Allocations are counted as calls into libc rather than by an allocator of our own: that would be unsafe code, which this crate
-# forbids, and would count its own work. Calls among these functions themselves do not count. In the static build they are inlined.
+# Allocations are counted as calls into libc. A counting allocator would be unsafe code, which this crate forbids, and would count its own
+# work. Calls among these functions do not count. They cannot be counted in the static build, which inlines them.
 ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"}
 
-# glibc picks the variants of memcpy and its kin by the processor, and callgrind counts a `rep movsb` as one instruction for
-# each byte. With these settings every x86-64 machine counts alike.
+# glibc chooses variants of memcpy and similar functions by the processor, and callgrind counts a `rep movsb` as one instruction for
+# each byte. With these settings the counts are the same on every x86-64 machine.
 TUNABLES = ":".join([
     "glibc.cpu.hwcaps=-AVX512VL,-AVX512F,-AVX2,-ERMS,-FSRM",
     "glibc.cpu.x86_rep_movsb_threshold=1073741824",
@@ -96,7 +96,7 @@ def count(executable, files, directory):
     if done.returncode:
         sys.exit(f"bench-instructions: valgrind ended with {done.returncode}")
     for number, (case, _) in enumerate(files, start=1):
-        # Odd numbers have what comes before. It must not be left out by --toggle-collect, which leaves its calls in the count.
+        # Files with odd numbers contain the work before a pass. --toggle-collect cannot exclude it, because it would still count the calls.
         yield case, read(pathlib.Path(directory) / f"counts.{2 * number}")
 
 

@@ -1,5 +1,5 @@
-//! The cost of the pure middle of a scrape: reading the report, making families of it, rendering them. Nothing is timed here.
-//! `make bench-instructions` runs this under callgrind, which counts instructions and calls of the allocator, and compares them
+//! Runs the pure part of a scrape: reading the report, making families, and rendering them. Nothing is timed here.
+//! `make bench-instructions` runs this under callgrind, which counts instructions and calls of the allocator, and compares the counts
 //! with the budgets.
 //!
 //! Usage: `instructions [NAMES FORMAT FILE]...`, with `standard` or `legacy` and `openmetrics` or `text`.
@@ -33,14 +33,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(format!("{format}: neither openmetrics nor text").into()),
         };
         let body = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
-        // Tables that are made once in the life of a process are not part of a scrape.
+        // An uncounted pass first, because tables that are made once per process are not part of a scrape.
         pass(&body, names, format);
         counted_pass(&body, names, format);
     }
     Ok(())
 }
 
-/// The pass that is counted. callgrind finds it by this name, so it must stay a function of its own.
+/// The counted pass. callgrind finds it by this name, so it must remain a separate function.
 #[inline(never)]
 fn counted_pass(body: &[u8], names: Naming, format: Format) {
     pass(body, names, format);

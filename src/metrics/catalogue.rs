@@ -1,21 +1,20 @@
 //! The table: one row for each statistic that any release of the Jitsi Videobridge ever sent.
 //!
-//! A bridge has its statistics in two places: in the JSON of `/colibri/stats`, and, since 2022, in metrics of its own at `/metrics`,
-//! which it also sends as JSON. Most statistics are in both, under two keys. A row has both keys, so the exporter can read either
-//! place.
+//! A bridge serves its statistics in two places: as the JSON of `/colibri/stats`, and since 2022 as its own metrics at `/metrics`, which
+//! it also sends as JSON. Most statistics are in both places, under two keys. A row lists both keys, so the exporter can read either.
 //!
-//! This module knows keys, names, kinds, units and help texts, and nothing of JSON or of text formats. To teach
-//! the exporter a new statistic, add a row and a fixture; `make generate` writes the rest.
+//! This module knows keys, names, kinds, units and help texts. It knows nothing about JSON or text formats. To add a statistic, add a row
+//! and a fixture; `make generate` writes the rest.
 //!
-//! The facts are those of the bridge's own source history, from build 205 (August 2014) to 2.3-312 (August 2026), compared with
-//! running bridges with live calls.
+//! The rows were collected from the history of the bridge's sources, from build 205 (August 2014) to 2.3-312 (August 2026), and compared
+//! with running bridges with live calls.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 use crate::metrics::format::PerFormat;
 
-/// What a statistic is, which decides how it is exposed.
+/// The kind of a statistic. It decides how the statistic is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number that can go up and down.
@@ -26,10 +25,10 @@ pub enum Kind {
     Boolean,
     /// A wall-clock time as text, exposed as a gauge in Unix time.
     Timestamp,
-    /// A string, exposed as a label of a gauge of 1 that all rows of one name share. The type `info` of OpenMetrics is avoided:
-    /// some readers of it rename or drop such a metric, as docs/scrapers.md says.
+    /// A string, exposed as a label of a gauge of 1 that all rows of one name share. OpenMetrics' type `info` is not used, because some
+    /// readers rename or drop such metrics (docs/scrapers.md).
     Info,
-    /// A distribution of what exists now, exposed as a gauge histogram.
+    /// A distribution of things that exist now, exposed as a gauge histogram.
     GaugeHistogram,
     /// A distribution that accumulates since the bridge started, exposed as a histogram.
     Histogram,
@@ -47,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// The kind in legacy names, where a distribution of what exists now is a gauge for each size.
+    /// The kind under the legacy name. There, a gauge histogram is one gauge for each size.
     const fn in_legacy_names(self) -> Self {
         match self {
             Self::GaugeHistogram => Self::Gauge,
@@ -55,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// The end of a name that OpenMetrics counts to the sample and not to the family.
+    /// The suffix that in OpenMetrics belongs to the name of the sample and not to the name of the family.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -76,7 +75,7 @@ impl Kind {
         matches!(self, Self::Gauge | Self::Counter | Self::Boolean)
     }
 
-    /// What the names of samples have after the name of the family.
+    /// The suffixes of the samples' names after the name of the family.
     #[must_use]
     pub const fn sample_suffixes(self) -> &'static [&'static str] {
         match self {
@@ -87,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// What the names have that belong to the family in either format, whether or not there is such a sample.
+    /// The suffixes of all names that belong to the family in either format, whether or not there is such a sample.
     #[must_use]
     pub const fn suffixes(self) -> &'static [&'static str] {
         match self {
@@ -99,7 +98,7 @@ impl Kind {
     }
 }
 
-/// Defines [`Unit`] and `in_help!`, the word of a unit in a help text: a unit is one line here.
+/// Defines [`Unit`], and `in_help!` with the word for a unit in help texts, from one line for each unit.
 macro_rules! units {
     ($($(#[$doc:meta])* $unit:ident = $times:literal / $over:literal of $base:expr, $word:literal;)*) => {
         /// The unit in which the bridge sends a number. A unit that is not a base unit of Prometheus is converted, and named in the
@@ -118,7 +117,7 @@ macro_rules! units {
                 }
             }
 
-            /// How many base units one of these is, as a fraction: numerator and denominator.
+            /// The size of this unit in base units, as a fraction: numerator and denominator.
             #[must_use]
             pub const fn ratio(self) -> (u32, u32) {
                 match self {
@@ -163,14 +162,14 @@ units! {
     PacketsPerSecond = 1 / 1 of Some("packets_per_second"), "";
 }
 
-/// What is exposed under one name: name, kind, unit and help text.
+/// Describes a metric: name, kind, unit and help text.
 #[derive(Debug)]
 pub struct Descriptor {
     /// The name of the sample as Prometheus stores it, [`Kind::suffix`] included. Samples of distributions have more suffixes.
     pub name: &'static str,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// The base unit, which ends the name of the family.
+    /// The base unit, with which the name of the family ends.
     pub unit: Option<&'static str>,
     /// One sentence that needs no escaping.
     pub help: &'static str,
@@ -179,20 +178,20 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// The name of the family in OpenMetrics: without [`Kind::suffix`], which legacy names can lack.
+    /// The name of the family in OpenMetrics: the name without [`Kind::suffix`]. A legacy name may lack the suffix.
     #[must_use]
     pub fn family_name(&self) -> &'static str {
         self.name.strip_suffix(self.kind.suffix()).unwrap_or(self.name)
     }
 
-    /// Whether it is a counter by name, too: OpenMetrics requires the suffix.
+    /// Whether this is a counter whose name has the suffix that OpenMetrics requires.
     #[must_use]
     pub fn has_suffix(&self) -> bool {
         self.name.ends_with(self.kind.suffix())
     }
 }
 
-/// A descriptor. A macro, because each has a static of its own for the text.
+/// Makes a descriptor. This is a macro because each descriptor needs its own static for the text.
 macro_rules! descriptor {
     ($name:expr, $kind:expr, $unit:expr, $help:expr) => {{
         static TEXT: PerFormat<Vec<String>> = PerFormat::new();
@@ -200,7 +199,7 @@ macro_rules! descriptor {
     }};
 }
 
-/// Where a statistic comes from.
+/// A source of a statistic.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// The key in the JSON.
@@ -218,9 +217,9 @@ pub struct Row {
     pub native: Option<Source>,
     /// What it is.
     pub kind: Kind,
-    /// In standard names. The help is one sentence that ends with the keys and, if the value is converted, the bridge's unit.
+    /// The standard name. The help is one sentence that ends with the keys and, if the value is converted, the bridge's unit.
     pub standard: Descriptor,
-    /// In legacy names: `jitsi_` and the key, as older exporters have it.
+    /// The legacy name: `jitsi_` and the key, as in the older exporters.
     pub legacy: Descriptor,
 }
 
@@ -232,7 +231,8 @@ impl Row {
             .chain(self.native.filter(|native| self.stats.is_none_or(|stats| stats.key != native.key)))
     }
 
-    /// The source whose key and unit legacy names have: `/colibri/stats`, which older exporters read, if it has the statistic.
+    /// The source whose key and unit are used for the legacy name: `/colibri/stats`, which the older exporters read, if it contains the
+    /// statistic.
     ///
     /// # Panics
     ///
@@ -243,7 +243,7 @@ impl Row {
     }
 }
 
-/// The legacy name made of a key, or the standard one, lest it look like the exporter's own.
+/// The legacy name made from a key, or the standard name if the legacy name would look like the exporter's own.
 const fn legacy_name(of_key: &'static str, standard: &'static str) -> &'static str {
     match of_key.as_bytes() {
         [b'j', b'i', b't', b's', b'i', b'_', b'e', b'x', b'p', b'o', b'r', b't', b'e', b'r', b'_', ..] => standard,
@@ -252,8 +252,8 @@ const fn legacy_name(of_key: &'static str, standard: &'static str) -> &'static s
 }
 
 /// One line of the table. The help text is completed here with keys and units, so that a search for the bridge's own name finds
-/// the metric. A key is a string, `none` where the statistic is not in that place, or `same` where it has the same key in both.
-/// The unit is that of both keys, or one for each.
+/// the metric. A key is a string, `none` if the statistic is not in that place, or `same` if it has the same key in both. One unit applies
+/// to both keys; two units apply to one key each.
 macro_rules! row {
     ($stats:tt, $native:tt, $name:literal, Info, Plain, $help:literal) => {
         Row {
@@ -303,8 +303,8 @@ macro_rules! row {
     (@keys $stats:literal, $native:tt, $unit:ident) => { concat!($stats, in_help!($unit)) };
 }
 
-/// Every statistic, in the order of exposition. Rows that share a name are neighbours: the labels of an info metric, or two keys of
-/// one statistic, of which the first wins.
+/// Every statistic, in the order of exposition. Rows with the same name are neighbours. They are either labels of one info metric, or two
+/// keys of one statistic, of which the first wins.
 #[rustfmt::skip]
 pub static ROWS: &[Row] = &[
     //   key in /colibri/stats                         key in /metrics                                         name in Prometheus                                            kind       unit as sent      help
@@ -350,7 +350,7 @@ pub static ROWS: &[Row] = &[
 
     // Endpoints: the clients in the conferences
     row!("endpoints",                                  "current_endpoints",                                    "jitsi_endpoints",                                            Gauge,     Plain,            "Number of endpoints in all conferences, both local ones and those connected through other bridges"),
-    row!("participants",                               "current_endpoints",                                    "jitsi_participants",                                         Gauge,     Plain,            "Number of endpoints in all conferences; deprecated by the bridge, which calls it endpoints"),
+    row!("participants",                               "current_endpoints",                                    "jitsi_participants",                                         Gauge,     Plain,            "Number of endpoints in all conferences; deprecated by the bridge in favour of endpoints"),
     row!("local_endpoints",                            same,                                                   "jitsi_local_endpoints",                                      Gauge,     Plain,            "Number of endpoints connected directly to this bridge"),
     row!("octo_endpoints",                             "endpoints_relayed",                                    "jitsi_octo_endpoints",                                       Gauge,     Plain,            "Number of endpoints connected through other bridges"),
     row!("visitors",                                   "current_visitors",                                     "jitsi_visitors",                                             Gauge,     Plain,            "Number of visitor endpoints connected to this bridge"),
@@ -378,7 +378,7 @@ pub static ROWS: &[Row] = &[
     row!(none,                                         "ice_restarts_succeeded_total",                         "jitsi_ice_restarts_succeeded_total",                         Counter,   Plain,            "Total number of ICE restarts that connected and were switched to"),
     row!(none,                                         "ice_restarts_failed_total",                            "jitsi_ice_restarts_failed_total",                            Counter,   Plain,            "Total number of ICE restarts abandoned because the new ICE agent failed to connect"),
     row!(none,                                         "ice_restarts_superseded_total",                        "jitsi_ice_restarts_superseded_total",                        Counter,   Plain,            "Total number of ICE restarts superseded by a newer one before they connected"),
-    row!(none,                                         "ice_restarts_rejected_total",                          "jitsi_ice_restarts_rejected_total",                          Counter,   Plain,            "Total number of requests for an ICE restart rejected because the bridge does not do ICE restarts"),
+    row!(none,                                         "ice_restarts_rejected_total",                          "jitsi_ice_restarts_rejected_total",                          Counter,   Plain,            "Total number of requests for an ICE restart rejected because the bridge does not support ICE restarts"),
     row!(none,                                         "ice_restarts_not_established_total",                   "jitsi_ice_restarts_not_established_total",                   Counter,   Plain,            "Total number of requests for an ICE restart of a transport that was not yet established"),
     row!(none,                                         "ice_restarts_agent_creation_failed_total",             "jitsi_ice_restarts_agent_creation_failed_total",             Counter,   Plain,            "Total number of ICE restarts that failed because no new ICE agent could be created"),
     row!("dtls_failed_endpoints",                      "endpoints_dtls_failed_total",                          "jitsi_dtls_failed_endpoints_total",                          Counter,   Plain,            "Total number of endpoints that connected by ICE and expired before the DTLS handshake completed"),
@@ -403,7 +403,7 @@ pub static ROWS: &[Row] = &[
     row!("incoming_loss",                              "incoming_loss_fraction",                               "jitsi_incoming_loss",                                        Gauge,     Plain,            "Fraction of the packets from endpoints to the bridge that were lost, from 0 to 1"),
     row!("outgoing_loss",                              "outgoing_loss_fraction",                               "jitsi_outgoing_loss",                                        Gauge,     Plain,            "Fraction of the packets from the bridge to endpoints that were reported lost, from 0 to 1"),
     row!("overall_loss",                               "loss_fraction",                                        "jitsi_overall_loss",                                         Gauge,     Plain,            "Fraction of the packets that were lost, in both directions together, from 0 to 1"),
-    row!("endpoints_with_high_outgoing_loss",          same,                                                   "jitsi_endpoints_with_high_outgoing_loss",                    Gauge,     Plain,            "Number of local endpoints in active conferences that lose over 10 percent of what the bridge sends"),
+    row!("endpoints_with_high_outgoing_loss",          same,                                                   "jitsi_endpoints_with_high_outgoing_loss",                    Gauge,     Plain,            "Number of local endpoints in active conferences that lose over 10 percent of the packets sent to them"),
     row!("rtt_aggregate",                              "average_rtt",                                          "jitsi_rtt_aggregate_seconds",                                Gauge,     Milliseconds,     "Average round-trip time of the local endpoints that have a valid RTCP measurement"),
     row!("tcc_unmatched_feedback",                     same,                                                   "jitsi_tcc_unmatched_feedback",                               Gauge,     Plain,            "Number of transport-cc feedback reports of the current local endpoints that match no sent packet"),
     row!(none,                                         "rtp_transit_time",                                     "jitsi_rtp_transit_time_seconds",                             Histogram, Milliseconds,     "Distribution of the time that RTP packets spent in the bridge"),
@@ -430,19 +430,19 @@ pub static ROWS: &[Row] = &[
     row!("total_bytes_sent_octo",                      "relay_bytes_sent_total",                               "jitsi_octo_sent_bytes_total",                                Counter,   Bytes,            "Total RTP and RTCP sent to other bridges"),
     row!("total_packets_received_octo",                "relay_packets_received_total",                         "jitsi_octo_received_packets_total",                          Counter,   Plain,            "Total number of RTP and RTCP packets received from other bridges"),
     row!("total_packets_sent_octo",                    "relay_packets_sent_total",                             "jitsi_octo_sent_packets_total",                              Counter,   Plain,            "Total number of RTP and RTCP packets sent to other bridges"),
-    row!("total_relays",                               "relays_total",                                         "jitsi_relays_created_total",                                 Counter,   Plain,            "Total number of relays created, which are the links to other bridges"),
+    row!("total_relays",                               "relays_total",                                         "jitsi_relays_created_total",                                 Counter,   Plain,            "Total number of relays created; a relay is a link to another bridge"),
 
     // Audio and video
     row!("tossedPacketsEnergy",                        "tossed_packets_energy",                                "jitsi_tossed_packets_energy",                                Histogram, Plain,            "Distribution of the energy scores, from 0 to 127, of audio packets discarded because others were louder"),
     row!("total_keyframes_received",                   "keyframes_received_total",                             "jitsi_keyframes_received_total",                             Counter,   Plain,            "Total number of video keyframes received, updated when an endpoint or relay expires"),
     row!("total_layering_changes_received",            "layering_changes_received_total",                      "jitsi_layering_changes_received_total",                      Counter,   Plain,            "Total number of layering changes in received video, updated when an endpoint or relay expires"),
-    row!("total_video_stream_milliseconds_received",   "video_milliseconds_received_total",                    "jitsi_video_stream_received_seconds_total",                  Counter,   Milliseconds,     "Total duration of received video, each SSRC by itself, updated when an endpoint or relay expires"),
+    row!("total_video_stream_milliseconds_received",   "video_milliseconds_received_total",                    "jitsi_video_stream_received_seconds_total",                  Counter,   Milliseconds,     "Total duration of received video, summed over all SSRCs, updated when an endpoint or relay expires"),
     row!("preemptive_kfr_sent",                        "preemptive_keyframe_requests_sent_total",              "jitsi_preemptive_kfr_sent_total",                            Counter,   Plain,            "Total number of preemptive keyframe requests sent, ahead of an expected speaker switch"),
     row!("preemptive_kfr_suppressed",                  "preemptive_keyframe_requests_suppressed_total",        "jitsi_preemptive_kfr_suppressed_total",                      Counter,   Plain,            "Total number of preemptive keyframe requests not sent because no endpoint is in stage view"),
 
     // Queues of packets and messages
-    row!(none,                                         "queue_dropped_packets_total",                          "jitsi_queue_dropped_packets_total",                          Counter,   Plain,            "Total number of packets dropped from all queues together"),
-    row!(none,                                         "queue_exceptions_total",                               "jitsi_queue_exceptions_total",                               Counter,   Plain,            "Total number of exceptions in all queues together"),
+    row!(none,                                         "queue_dropped_packets_total",                          "jitsi_queue_dropped_packets_total",                          Counter,   Plain,            "Total number of packets dropped from all queues"),
+    row!(none,                                         "queue_exceptions_total",                               "jitsi_queue_exceptions_total",                               Counter,   Plain,            "Total number of exceptions in all queues"),
     row!(none,                                         "rtp_receiver_dropped_packets_total",                   "jitsi_rtp_receiver_dropped_packets_total",                   Counter,   Plain,            "Total number of packets dropped from the RTP receiver queues"),
     row!(none,                                         "rtp_receiver_exceptions_total",                        "jitsi_rtp_receiver_exceptions_total",                        Counter,   Plain,            "Total number of exceptions in the RTP receiver queues"),
     row!(none,                                         "rtp_sender_dropped_packets_total",                     "jitsi_rtp_sender_dropped_packets_total",                     Counter,   Plain,            "Total number of packets dropped from the RTP sender queues"),
@@ -465,12 +465,12 @@ pub static ROWS: &[Row] = &[
     row!(none,                                         "exporter_packets_sent_total",                          "jitsi_media_export_packets_sent_total",                      Counter,   Plain,            "Total number of packets sent to transcribers and translators"),
     row!(none,                                         "exporter_transcripts_received_total",                  "jitsi_media_export_transcripts_received_total",              Counter,   Plain,            "Total number of transcription results received from transcribers"),
     row!(none,                                         "exporter_media_events_received_total",                 "jitsi_media_export_media_events_received_total",             Counter,   Plain,            "Total number of messages with translated audio received from translators"),
-    row!(none,                                         "exporter_sending_changes_received_total",              "jitsi_media_export_sending_changes_received_total",          Counter,   Plain,            "Total number of messages received that a translated audio source starts or stops"),
+    row!(none,                                         "exporter_sending_changes_received_total",              "jitsi_media_export_sending_changes_received_total",          Counter,   Plain,            "Total number of messages received about a translated audio source that starts or stops"),
     row!(none,                                         "exporter_info_received_total",                         "jitsi_media_export_info_received_total",                     Counter,   Plain,            "Total number of info messages received from transcribers and translators"),
     row!(none,                                         "exporter_other_messages_received_total",               "jitsi_media_export_other_messages_received_total",           Counter,   Plain,            "Total number of other messages received from transcribers and translators"),
     row!(none,                                         "exporter_parse_failures_total",                        "jitsi_media_export_parse_failures_total",                    Counter,   Plain,            "Total number of messages from transcribers and translators that could not be parsed"),
 
-    // Statistics that a current bridge does not have
+    // Statistics that a current bridge does not send
     row!("colibri2",                                   none,                                                   "jitsi_colibri2",                                             Boolean,   Plain,            "Whether the bridge supports COLIBRI v2 signalling: always 1"),
     row!("jitter_aggregate",                           none,                                                   "jitsi_jitter_aggregate_seconds",                             Gauge,     Milliseconds,     "Average absolute RTP jitter of the streams whose jitter is known"),
     row!("loss_rate_download",                         none,                                                   "jitsi_loss_rate_download",                                   Gauge,     Plain,            "Fraction of the received RTP packets that were lost"),
@@ -501,7 +501,7 @@ pub const BRIDGE_INFO_HELP: &str = "Information about the bridge (version, relea
 /// Whether the bridge answered with statistics. The first metric of every response.
 pub static UP: Descriptor = descriptor!("jitsi_up", Kind::Gauge, None, "Whether the bridge answered with statistics.");
 
-/// Why it did not. Present only while `jitsi_up` is 0.
+/// Why the bridge did not. Present only while `jitsi_up` is 0.
 pub static SCRAPE_ERROR: Descriptor =
     descriptor!("jitsi_scrape_error", Kind::Info, None, "Why the scrape of the bridge failed.");
 
@@ -517,15 +517,15 @@ pub static SCRAPE_DURATION: Descriptor = descriptor!(
 pub static UNEXPOSED_VALUES: Descriptor =
     descriptor!("jitsi_unexposed_values", Kind::Gauge, None, "Number of values in the report that have no metric.");
 
-/// The exporter.
+/// The version and the commit of the exporter.
 pub static BUILD_INFO: Descriptor =
     descriptor!("jitsi_exporter_build_info", Kind::Info, None, "Information about the exporter.");
 
-/// The metrics about the scrape, in the order in which they are exposed. Their names are the same in both namings.
+/// The metrics about the scrape, in the order in which they are exposed. Their standard and legacy names are the same.
 pub static OWN: &[&Descriptor] = &[&UP, &SCRAPE_ERROR, &SCRAPE_DURATION, &UNEXPOSED_VALUES, &BUILD_INFO];
 
-/// The beginning of the keys that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. In legacy names they are
-/// exposed with and without it.
+/// The beginning of the keys that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. With `--legacy-names` they are
+/// exposed with and without the prefix.
 const UNPREFIXED: &str = "total_ice_";
 
 /// The second legacy name of a statistic, for the few that have one.
@@ -560,20 +560,20 @@ pub struct Index {
 /// A key of the catalogue.
 #[derive(Debug)]
 pub struct Key {
-    /// As it is in the JSON.
+    /// The key in the JSON.
     pub text: &'static str,
-    /// The numbers of the rows that it feeds.
+    /// The numbers of the rows that use this key.
     pub rows: Vec<usize>,
 }
 
-/// A row with what would otherwise be looked up in each scrape.
+/// A row, with data that would otherwise be looked up in each scrape.
 #[derive(Debug)]
 pub struct IndexedRow {
     /// The row.
     pub row: &'static Row,
     /// The sources, in order of preference, with the numbers of their keys.
     pub sources: Vec<(Source, usize)>,
-    /// The source whose key and unit legacy names have.
+    /// The source whose key and unit are used for the legacy name.
     pub primary: Source,
     /// The second legacy name.
     pub unprefixed: Option<&'static Descriptor>,
@@ -593,14 +593,14 @@ impl Index {
     /// A power of two, twice the number of keys or more.
     const PLACES: usize = 512;
 
-    /// A hash of a key, simpler than the standard library's, which withstands attackers.
+    /// A hash of a key. It is simpler than the standard library's, because the keys of the table are known.
     fn place(key: &str) -> usize {
         let byte = |place: usize| usize::from(key.as_bytes().get(place).copied().unwrap_or_default());
         let length = key.len();
         (length + 31 * byte(length / 2) + 7 * byte(length / 4) + 3 * byte(length.wrapping_sub(3))) % Self::PLACES
     }
 
-    /// The number of a key that feeds the next row, a new one if the key has none yet.
+    /// Adds the next row to a key, and returns the number of the key. A new key gets a new number.
     fn add(&mut self, key: &'static str) -> usize {
         let number = self.number(key).unwrap_or_else(|| {
             let number = self.keys.len();
@@ -626,8 +626,8 @@ impl Index {
     }
 }
 
-/// The order of two texts, like [`Ord::cmp`] but eight bytes at a time: `memcmp` of musl, the C library of the static builds, looks
-/// at each byte.
+/// The order of two texts, like [`Ord::cmp`], but compares eight bytes at a time. `memcmp` of musl, the C library of the static builds,
+/// compares single bytes.
 #[must_use]
 pub fn compare(one: &str, other: &str) -> Ordering {
     let whole = one.len().min(other.len()) / 8 * 8;
@@ -672,9 +672,9 @@ mod tests {
             }
         }
         for (key, rows) in native {
-            // Where /colibri/stats has two keys for what the bridge counts once.
+            // /colibri/stats contains two keys for a number that the bridge counts once.
             assert!(rows.len() == 1 || key == "current_endpoints", "{key} is there twice");
-            // A key means one thing, wherever it appears.
+            // A key has one meaning in both places.
             let elsewhere = stats.get(key).filter(|_| rows.iter().all(|row| row.primary().key != key));
             assert_eq!(elsewhere, None, "{key} is two statistics");
         }
@@ -774,7 +774,7 @@ mod tests {
         assert!(BRIDGE_INFO_HELP.ends_with(&format!(" ({}).", labels.join(", "))), "{labels:?}");
     }
 
-    /// Two units in one row are two ways to say the same, and legacy names have the first.
+    /// If a row lists two units, they measure the same quantity, and the legacy name uses the first.
     #[test]
     fn units_of_a_row_have_one_base() {
         for row in ROWS {

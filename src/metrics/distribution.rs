@@ -4,16 +4,16 @@ use std::borrow::Cow;
 
 use crate::metrics::report::{Number, Value};
 
-/// The largest number of buckets of a distribution. Those of bridges have up to 22.
+/// The largest number of buckets of a distribution. Bridges send up to 22.
 pub const MAX_BUCKETS: usize = 1024;
 
-/// Room for the buckets of a distribution of today's bridges.
+/// Initial capacity for buckets, enough for current bridges.
 const ROOM: usize = 24;
 
 /// The beginning of the key of a bucket in the bridge's own metrics; the upper bound follows.
 const BUCKET: &str = "bucket_le_";
 
-/// How many observations there are in each bucket.
+/// The number of observations in each bucket, their number in total, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
     /// The upper bounds in ascending order, the last one infinite, each with the number of observations in its bucket alone.
@@ -25,7 +25,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Reads any of the three forms. `None` if the value is something else, or contradicts itself.
+    /// Reads any of the three forms. `None` if the value has another form or contradicts itself.
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
         match value {
@@ -34,10 +34,10 @@ impl Distribution {
         }
     }
 
-    /// An array whose element *i* counts the things of size *i*, the last one those of that size or more: the conference sizes
-    /// in `/colibri/stats`. The sum counts the last element at its smallest size.
+    /// An array whose element *i* is the number of things of size *i*; the last element is for that size or more. This is the form of
+    /// the conference sizes in `/colibri/stats`. The sum is a lower bound, because the last element counts with its smallest size.
     fn from_sizes(elements: &[Value]) -> Option<Self> {
-        // A bridge sends an empty array before its first report. That is an absent distribution, not one of zeros.
+        // A bridge sends an empty array before its first report. So the distribution is absent, not zero.
         let last = elements.len().checked_sub(1)?;
         let mut sum = 0u64;
         let bucket = |(size, element): (u32, &Value)| {
@@ -57,8 +57,8 @@ impl Distribution {
         value.members(|key, _| found |= key.starts_with(BUCKET)).is_some() && found
     }
 
-    /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the bridge's own
-    /// metrics. It also says when it was `created`, which is dropped.
+    /// `{"bucket_le_5.0": 3.0, ..., "bucket_le_+Inf": 3.0, "count": 3.0, "sum": 10.0}`, with cumulative buckets: the form of the bridge's
+    /// own metrics. The member `created` is ignored.
     fn from_buckets(value: &Value) -> Option<Self> {
         let (mut count, mut sum) = (None, None);
         let mut buckets = buckets(
@@ -80,9 +80,9 @@ impl Distribution {
     }
 
     /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
-    /// are not cumulative: the one nested object in `/colibri/stats`, of 2021. The percentiles, the average and the maximum are
-    /// derived and dropped. The count is the sum of the buckets: the bridge updates its own `total_count` at another moment, and
-    /// OpenMetrics requires that the two are equal.
+    /// are not cumulative: the form of the one nested object in `/colibri/stats`, since 2021. Percentiles, average and maximum are
+    /// derived values and ignored. The count is the sum of the buckets, because OpenMetrics requires that both are equal, and the bridge
+    /// updates its own `total_count` at another time.
     fn from_ranges(value: &Value) -> Option<Self> {
         let (mut ranges, mut sum) = (None, None);
         value.members(|key, value| match &*key {
@@ -140,7 +140,7 @@ impl Distribution {
         self.sum
     }
 
-    /// The number of things of each size from 0 on, the last one of that size or more. `None` if a bucket covers several sizes.
+    /// The number of things of each size from 0 on; the last element is for that size or more. `None` if a bucket covers several sizes.
     #[must_use]
     pub fn by_size(&self) -> Option<impl Iterator<Item = (usize, u64)>> {
         let is_size =
@@ -150,8 +150,9 @@ impl Distribution {
     }
 }
 
-/// The members of an object that `bound` takes for buckets, in ascending order; `other` is called with all others. A bound is NaN, which no distribution may have, if it cannot be read. `None` if the value is not an object, or has a bucket that is not
-/// a count.
+/// The members of an object that are buckets, in ascending order of their bounds. `bound` returns the upper bound of a bucket, NaN if it
+/// cannot be read, and `None` for other members, for which `other` is called. `None` if the value is not an object, or if the value of a
+/// bucket is not a count.
 fn buckets<'a>(
     object: &Value<'a>,
     bound: impl Fn(&str) -> Option<&str>,
@@ -159,7 +160,7 @@ fn buckets<'a>(
 ) -> Option<Vec<(f64, u64)>> {
     let mut buckets: Vec<(Cow<str>, f64, Value)> = Vec::with_capacity(ROOM);
     object.members(|key, value| match bound(&key) {
-        // One above the limit shows that there are too many.
+        // One bucket above the limit is kept, to show that there are too many.
         Some(bound) if buckets.len() <= MAX_BUCKETS => {
             let bound =
                 if bound == "+Inf" { f64::INFINITY } else { Number::parse(bound).map_or(f64::NAN, Number::as_f64) };
@@ -169,7 +170,7 @@ fn buckets<'a>(
         None => other(&key, value),
     })?;
     buckets.sort_by(|(_, one, _), (_, other, _)| one.total_cmp(other));
-    // Of a key that comes twice, the last value counts. The sort is stable.
+    // If a key occurs twice, the last value counts. The sort is stable.
     buckets.dedup_by(|later, earlier| {
         let same = later.1.total_cmp(&earlier.1).is_eq() && later.0 == earlier.0;
         if same {

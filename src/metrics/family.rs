@@ -1,7 +1,7 @@
-//! From a report to metric families: what is exposed, under which name and type, and what is left over.
+//! Makes metric families of a report: decides what is exposed, under which name and type, and which values are left over.
 //!
-//! A pure function of the report, the catalogue and the naming. It knows neither how the report was fetched nor how the families
-//! are written.
+//! This is a pure function of the report, the catalogue and the choice of names. It knows neither how the report was fetched nor how the
+//! families are written.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,19 +13,19 @@ use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{self, Number, Value};
 use crate::metrics::unknown::{self, Members, UnknownStatistics};
 
-/// How metrics are named.
+/// The names to expose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// As in the catalogue: base units, counters end in `_total`.
+    /// Standard names: base units, counters end in `_total`.
     Standard,
-    /// `jitsi_<key>` with the bridge's own value, as the older exporters have it.
+    /// Legacy names: `jitsi_<key>` with the value as the bridge sends it, as in the older exporters.
     Legacy,
 }
 
 /// A metric family of a statistic that the catalogue lists. Kept small, because a scrape makes about a hundred.
 #[derive(Debug)]
 pub struct Family {
-    /// The row's descriptor in one of the namings.
+    /// The standard or the legacy descriptor of the row.
     pub descriptor: &'static Descriptor,
     /// The values.
     pub metric: Metric,
@@ -36,27 +36,27 @@ pub struct Family {
 pub enum Metric {
     /// One number.
     Number(Number),
-    /// The labels of a 1.
+    /// The labels of a sample with the value 1.
     Labels(Vec<(&'static str, String)>),
     /// A distribution, as a (gauge) histogram.
     Distribution(Box<Distribution>),
-    /// A distribution in legacy names, as a number for each size. Its [`by_size`](Distribution::by_size) is not `None`.
+    /// A distribution with its legacy name: one number for each size. Its [`by_size`](Distribution::by_size) is not `None`.
     BySize(Box<Distribution>),
 }
 
 impl Family {
-    /// The names that belong to it in either format.
+    /// The names that belong to this family in either format.
     fn names(&self) -> unknown::Names {
         let Descriptor { name, kind, .. } = *self.descriptor;
         if !self.descriptor.has_suffix() {
-            // A legacy counter, of unknown type in OpenMetrics.
+            // A counter with a legacy name, which is of unknown type in OpenMetrics.
             return (name, &[""]);
         }
         (self.descriptor.family_name(), kind.suffixes())
     }
 }
 
-/// The values of a statistic of the catalogue. `None` if the value is not what the catalogue says it is.
+/// Reads the value of a statistic in the catalogue. `None` if it is not of the kind in the catalogue.
 fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Option<Metric> {
     let unit = (names == Naming::Legacy).then_some(row.primary.unit);
     let in_unit = |number| convert(number, source.unit, unit);
@@ -66,7 +66,7 @@ fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Opt
         (Kind::Counter, _) => Metric::Number(number(value).filter(|number| number.as_f64() >= 0.0)?),
         (Kind::Boolean, _) => Metric::Number(Number::Unsigned(value.boolean()?.into())),
         (Kind::Timestamp, Naming::Standard) => Metric::Number(unix_seconds(value.time()?)?),
-        // Older exporters expose it only if it is a number.
+        // The older exporters expose this only if it is a number.
         (Kind::Timestamp, Naming::Legacy) => match value {
             Value::Number(number) => Metric::Number(*number),
             _ => return None,
@@ -88,26 +88,26 @@ fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Opt
 /// The families of a report.
 #[derive(Debug, Default)]
 pub struct Families {
-    /// Those of the catalogue, in its order.
+    /// The families of statistics in the catalogue, in its order.
     pub list: Vec<Family>,
-    /// The other statistics by name: the order does not depend on the bridge's hash table.
+    /// The other statistics, sorted by name, because the bridge sends them in the order of a hash table.
     pub unknown: UnknownStatistics,
-    /// How many values of the report are in none of them.
+    /// The number of values of the report that are not in any family.
     pub unexposed: u64,
-    /// How many keys of the catalogue have the number or the boolean that is expected of them, and are exposed.
+    /// The number of keys in the catalogue that are exposed as a number or boolean, as expected.
     pub readable: usize,
-    /// Whether it is the report of Jicofo, which shares `conferences` and others with the bridge.
+    /// Whether this is a report of Jicofo, which also sends `conferences` and some other keys of a bridge.
     pub is_of_jicofo: bool,
 }
 
-/// Keys that every release of Jicofo sends in `/stats` or `/metrics`, and that no bridge sends. Whole keys, because a later bridge
-/// may send one with the same beginning.
+/// Keys that every release of Jicofo sends in `/stats` or `/metrics`, and bridges do not send. Whole keys are compared, because a later
+/// bridge may send a key with the same beginning.
 const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_count"];
 
 /// Reads a response into families.
 ///
-/// If several statistics have one name, the first wins, and the metrics about the scrape win over all. Of the two keys of a
-/// statistic, that of `/colibri/stats` wins.
+/// If several statistics have one name, the first wins; the metrics about the scrape win over all. If a report contains both keys of a
+/// statistic, the key of `/colibri/stats` wins.
 ///
 /// # Errors
 ///
@@ -120,26 +120,26 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     Ok(Families { list, unknown, unexposed, readable, is_of_jicofo })
 }
 
-/// The values of a report, of each key the last.
+/// The values of a report. If a key occurs twice, the last value counts.
 struct Collected<'a> {
-    /// Those of the catalogue, by the number of the key.
+    /// The values of keys in the catalogue, by the number of the key.
     known: Vec<Known<'a>>,
-    /// The rows that have a value, one bit each: many have none.
+    /// One bit for each row with a value, because many rows have none.
     rows: [u64; ROWS.len().div_ceil(64)],
-    /// All others.
+    /// The values of all other keys.
     unknown: Members<'a>,
     is_of_jicofo: bool,
 }
 
-/// The value of a key of the catalogue.
+/// The value of a key in the catalogue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known<'a> {
     value: Option<Value<'a>>,
-    /// Whether it is in a family. One value can be in two.
+    /// Whether the value is in a family. It can be in two.
     exposed: bool,
 }
 
-/// The first step: what the report says.
+/// The first step: collects the values of the report.
 fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     let index = &*INDEX;
     let mut known = vec![Known::default(); index.keys().len()];
@@ -160,19 +160,19 @@ fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     Ok(Collected { known, rows, unknown, is_of_jicofo })
 }
 
-/// The second step: a family for each statistic that can be read, and a mark on the values that it took. Also the number of values
-/// that are numbers and booleans.
+/// The second step: makes a family for each statistic that can be read, and marks the values that are used. Also returns how many of
+/// these values are numbers and booleans.
 fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut readable = 0;
     for row in ones(*rows).map(|number| &INDEX.rows[number]) {
         let descriptor = if names == Naming::Standard { &row.row.standard } else { &row.row.legacy };
-        // Rows of one name are labels of one metric, or one statistic under two keys, of which the first wins.
+        // Rows with the same name are either labels of one info metric, or two keys of one statistic, of which the first wins.
         let same_name = families.last_mut().filter(|last| last.descriptor.name == descriptor.name);
         if same_name.is_some() && row.row.kind != Kind::Info {
             continue;
         }
-        // So it is with the sources of a row.
+        // Of the sources of a row, the first that can be read wins, too.
         let read = |&(source, number): &(Source, usize)| {
             Some((number, metric(row, source, known[number].value.as_ref()?, names)?))
         };
@@ -195,7 +195,7 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
     (families, readable)
 }
 
-/// The numbers of the bits that are 1.
+/// The indices of the bits that are set.
 fn ones(mut words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize> {
     let mut place = 0;
     iter::from_fn(move || {
@@ -208,12 +208,12 @@ fn ones(mut words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize
     })
 }
 
-/// The third step: the statistics that the catalogue does not list, and the number of values that are in no family.
+/// The third step: collects the statistics that are not in the catalogue, and counts the values that are not in any family.
 fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (UnknownStatistics, u64) {
     let mut lost = 0;
     for (known, key) in known.iter().zip(INDEX.keys()).filter(|(known, _)| !known.exposed) {
         match known.value {
-            // The members of a statistic that has become an object are unknown statistics.
+            // If a statistic of the catalogue has become an object, its members are unknown statistics.
             Some(object @ Value::Object(_)) if !ROWS[key.rows[0]].kind.is_distribution() => {
                 unknown.push(key.text.into(), object);
             }
@@ -225,11 +225,11 @@ fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family
     (unknown, unexposed + lost)
 }
 
-/// Room for the families of a current bridge, and for those about the scrape, which are inserted before them.
+/// Capacity for the families of a current bridge, and for those about the scrape, which are inserted before them.
 const ROOM: usize = 120;
 
-/// A number of the bridge in another unit, or in the base unit. Integers stay integers if the result is one. `None` if the
-/// result is beyond the range of a float.
+/// Converts a number of the bridge to another unit, or to the base unit. An integer stays an integer if the result is whole. `None` if
+/// the result is beyond the range of a float.
 fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     let ((times, over), (over_again, times_again)) = (from.ratio(), to.map_or((1, 1), Unit::ratio));
     let (times, over) = (u64::from(times * times_again), u64::from(over * over_again));
@@ -246,7 +246,7 @@ fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     (!overflowed).then_some(converted)
 }
 
-/// The text of an info label. A number is accepted as well: a release is one, in a string.
+/// The text of an info label. A number is accepted as well.
 fn label_value(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => Some(number.to_string()),

@@ -1,4 +1,4 @@
-//! The two text formats, and which of them a client gets.
+//! The two text formats, and the choice between them.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The value of `Content-Type`. Prometheus chooses its parser by it, so it must be exact.
+    /// The value of `Content-Type`. It must be exact, because Prometheus chooses its parser by it.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Format {
         let accepted =
             |kind: &str, subtype: &str| ranges.iter().any(|range| range.is(kind, subtype) && range.weight > 0);
         let open_metrics = weight("application", "openmetrics-text", "1.0.0");
-        // Another version of the text format (Prometheus 3 has 1.0.0) is answered with 0.0.4, which its parser reads as well.
+        // A client that asks for another version of the text format (Prometheus 3: 1.0.0) gets 0.0.4, which its parser also reads.
         let other_text = ranges.iter().filter(|range| range.is("text", "plain")).filter_map(|range| range.version);
         let text = other_text.chain(["0.0.4"]).map(|version| weight("text", "plain", version)).max().unwrap_or(0);
         let browser = accepted("text", "html") && !accepted("application", "openmetrics-text");
@@ -50,7 +50,7 @@ impl Format {
 pub struct PerFormat<T>([OnceLock<T>; 2]);
 
 impl<T> PerFormat<T> {
-    /// Without a value.
+    /// Without values.
     #[must_use]
     pub const fn new() -> Self {
         Self([const { OnceLock::new() }; 2])
@@ -72,7 +72,7 @@ impl<T> Default for PerFormat<T> {
 struct MediaRange<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// Which version of the format. Other parameters (`charset`, `escaping`) do not tell our formats apart.
+    /// The version of the format. Other parameters (`charset`, `escaping`) do not matter for the choice.
     version: Option<&'a str>,
     /// The q-value in thousandths.
     weight: u16,
@@ -112,7 +112,7 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// Reads a q-value, in thousandths. `None` if it is not one; its media range is then ignored.
+/// Reads a q-value, in thousandths. `None` if it is not valid; its media range is then ignored.
 fn weight(text: &str) -> Option<u16> {
     let weight: f64 = text.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]

@@ -1,4 +1,4 @@
-//! From the bytes of a report to the text of an exposition. Everything here is a pure function.
+//! Turns the bytes of a report into the text of an exposition. All functions here are pure.
 
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod catalogue;

@@ -1,11 +1,11 @@
-//! Metric families as text, in either format.
+//! Writes metric families as text, in either format.
 //!
-//! Nearly all of a family's text is the same in each scrape: everything but the numbers and a few labels. prometheus-client writes
-//! it, once per process and format; a scrape copies it and writes numbers and labels. It depends on nothing but the descriptor.
+//! The text of a family, except for numbers and a few labels, depends only on its descriptor. prometheus-client writes this text once
+//! per process and format. A scrape copies it and adds numbers and labels.
 //!
-//! prometheus-client lacks two types, for which the word after `# TYPE` is replaced here: `gaugehistogram`, and in 0.0.4 a `counter`
-//! whose name lacks `_total`. It writes a histogram's buckets last in one format, and its bounds differently in the other, so the
-//! samples of distributions are written here.
+//! prometheus-client lacks two types, so the word after `# TYPE` is replaced for `gaugehistogram`, and in text 0.0.4 for a `counter` whose
+//! name lacks `_total`. The samples of distributions are written here, because prometheus-client writes the buckets of a histogram
+//! last in one format, and their bounds differently in the other.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ use crate::metrics::unknown::{UnknownStatistics, UnknownValue};
 /// Writes the whole exposition.
 #[must_use]
 pub fn render(families: &[Family], unknown: &UnknownStatistics, format: Format) -> String {
-    // HELP, TYPE, UNIT and one sample, each with the name, come to less; distributions to more, but there are few.
+    // HELP, TYPE, UNIT and one sample need less; distributions need more, but there are few.
     let mut text = String::with_capacity((families.len() + unknown.len()) * 300);
     for family in families {
         write_family(&mut text, family, format);
@@ -66,13 +66,13 @@ fn write_family(text: &mut String, Family { descriptor, metric }: &Family, forma
     }
 }
 
-/// Writes the samples of a distribution, each after the text that stands before its label or value.
+/// Writes the samples of a distribution. `pieces` are the texts before each label or value.
 fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind, [bucket, one, other]: [&str; 3]) {
     let mut cumulative = 0;
     for (bound, count) in distribution.buckets() {
         cumulative += count;
         text.push_str(bucket);
-        // Alike in both formats: a series must not change its name with the scraper.
+        // The bounds are the same in both formats, because the labels of a series must not depend on the scraper.
         write_number(text, Number::Float(*bound));
         text.push_str("\"} ");
         write_line_end(text, Number::Unsigned(cumulative));
@@ -85,8 +85,8 @@ fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind
     }
 }
 
-/// The text of a descriptor in the pieces between which values come: what stands before the value, or for a distribution, its head,
-/// the name of a bucket, and what stands before each of the other two values.
+/// The text of a descriptor, in the pieces between which values are written. For a single value, the text before it. For a distribution,
+/// its head, the name of a bucket, and the texts before the other two values.
 fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
     let Descriptor { name, kind, unit, help, .. } = *descriptor;
     let stem = descriptor.family_name();
@@ -97,7 +97,7 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
         (Kind::Counter, Format::OpenMetrics) => vec![family(MetricType::Unknown)],
         (Kind::Counter, Format::Text) => vec![family(MetricType::Unknown).replacen(" untyped\n", " counter\n", 1)],
         (Kind::Gauge | Kind::Boolean | Kind::Timestamp | Kind::Info, _) => vec![family(MetricType::Gauge)],
-        // Three families, because 0.0.4 has no such type. Under another, readers add samples or drop all of them.
+        // Three families, because text 0.0.4 lacks this type. With another type, readers invent samples or drop the family.
         (Kind::GaugeHistogram, Format::Text) => {
             let family = |suffix, kind| before_value(&format!("{name}{suffix}"), None, help, kind, format);
             let [buckets, count, sum] = ["_bucket", "_gcount", "_gsum"];
@@ -119,7 +119,7 @@ fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
     }
 }
 
-/// A family of one number as prometheus-client writes it, up to the number.
+/// The text of a family with one number, up to the number, written by prometheus-client.
 fn before_value(stem: &str, unit: Option<&str>, help: &str, kind: MetricType, format: Format) -> String {
     let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
     let mut registry = Registry::default();
@@ -134,7 +134,7 @@ fn before_value(stem: &str, unit: Option<&str>, help: &str, kind: MetricType, fo
     written
 }
 
-/// HELP, TYPE and UNIT alone.
+/// Only HELP, TYPE and UNIT.
 fn without_sample(mut before_value: String) -> String {
     before_value.truncate(before_value.rfind('\n').map_or(0, |end| end + 1));
     before_value
@@ -162,7 +162,7 @@ impl Collector for Zero {
 fn write_unknown(text: &mut String, name: &str, key: &str, value: &UnknownValue, format: Format) {
     static NUMBER: PerFormat<Vec<String>> = PerFormat::new();
     static HISTOGRAM: PerFormat<Vec<String>> = PerFormat::new();
-    // Characters that neither a name nor a help text has.
+    // Characters that occur neither in a name nor in a help text.
     const NAME: char = '\u{1}';
     const KEY: char = '\u{2}';
     let before_value = |kind| {
@@ -218,7 +218,7 @@ fn write_number(text: &mut String, number: Number) {
     }
 }
 
-/// Writes labels and the space behind them.
+/// Writes labels and the space after them.
 fn write_labels<'a>(text: &mut String, labels: impl Iterator<Item = (&'a str, &'a str)>) {
     let mut before = '{';
     for (label, value) in labels {

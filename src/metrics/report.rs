@@ -1,9 +1,9 @@
 //! Reads the bridge's response: JSON in, typed values out.
 //!
-//! This module knows JSON and how bridges have written numbers since 2014, and nothing of metrics. It reads in one pass and builds
-//! no tree: it passes members to the caller one by one, and a value borrows its text from the response and is parsed only when it
-//! is used. So a number out of range, half a surrogate pair or a thousand nested brackets cost one value and not the report, and
-//! the caller decides how much of a hostile report is kept.
+//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads in one pass, without
+//! a document tree: members are passed to the caller one by one, and a value borrows its text from the response and is parsed only when
+//! it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not the whole report, and the caller
+//! decides how much of a hostile report is kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ pub enum Number {
     Unsigned(u64),
     /// Less than zero, down to -2^63.
     Negative(i64),
-    /// Everything else: fractions, exponents, integers beyond 64 bits. NaN and infinities only come from strings.
+    /// Fractions, numbers with an exponent, and integers beyond 64 bits. NaN and infinities occur in strings only.
     Float(f64),
 }
 
@@ -41,8 +41,8 @@ impl Number {
         text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float)
     }
 
-    /// Reads a number that came inside a string: what a JSON number may be, also with a decimal comma (JVB 1 in a German
-    /// locale), or one of Java's three words for values that are not finite.
+    /// Reads a number from a string: a JSON number, also with a decimal comma (JVB 1 in a German locale), or one of Java's three words
+    /// for values that are not finite.
     fn parse_lenient(text: &str) -> Option<Self> {
         match text {
             "NaN" => return Some(Self::Float(f64::NAN)),
@@ -50,8 +50,7 @@ impl Number {
             "-Infinity" => return Some(Self::Float(f64::NEG_INFINITY)),
             _ => {}
         }
-        // `parse` also reads words ("inf", "nan") and a leading plus sign. The only letter in a number is the e of its
-        // exponent.
+        // `parse` would also accept words ("inf", "nan") and a leading plus sign. The only letter in a number is the e of its exponent.
         let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b',' | b'e' | b'E');
         if !text.bytes().all(numeric) || text.starts_with('+') {
             return None;
@@ -99,7 +98,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// One value of a report. Text, arrays and objects are kept as they were written and read on demand.
+/// One value of a report. Text, arrays and objects are kept as written, and read on demand.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// A number within the range of a 64-bit integer or float.
@@ -154,8 +153,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The content of a string, its escapes undone. `None` for values that are not strings, and for strings that are not Unicode
-    /// (half a surrogate pair).
+    /// The content of a string, unescaped. `None` for values that are not strings, and for strings that are not Unicode (half a
+    /// surrogate pair).
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
         let Self::Text(quoted) = *self else { return None };
@@ -170,7 +169,7 @@ impl<'a> Value<'a> {
     pub fn time(&self) -> Option<SystemTime> {
         let text = self.string()?;
         let utc = text.strip_suffix("+00:00").unwrap_or(&text);
-        // humantime skips an offset that follows a fraction, instead of applying or refusing it.
+        // humantime ignores an offset after a fraction of a second, so a time with an offset is rejected here.
         if utc.contains('+') { None } else { humantime::parse_rfc3339_weak(utc).ok() }
     }
 
@@ -179,7 +178,7 @@ impl<'a> Value<'a> {
     pub fn elements(&self, limit: usize) -> Option<Vec<Value<'a>>> {
         let array = match *self {
             Self::Array(text) => text,
-            // A string with escapes is an owned copy, which cannot be borrowed from. An array of numbers has none.
+            // A string with escapes would be an owned copy, from which values cannot borrow. An array of numbers contains no escapes.
             Self::Text(_) => match self.string()? {
                 Cow::Borrowed(text) => text,
                 Cow::Owned(_) => return None,
@@ -189,8 +188,8 @@ impl<'a> Value<'a> {
         serde_json::Deserializer::from_str(array).deserialize_seq(Elements { limit }).ok()
     }
 
-    /// Calls `member` with each key and value of an object, in the order of the document. If a key comes twice, it is
-    /// called twice, and the last value counts. `None` if the value is not an object.
+    /// Calls `member` with each key and value of an object, in the order of the document. If a key occurs twice, `member` is called twice,
+    /// and the last value counts. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
         serde_json::Deserializer::from_str(text).deserialize_map(MemberReader::of(text, member)).ok().map(|_| ())
@@ -226,10 +225,10 @@ pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> 
 /// How much of the response an error quotes: enough to recognise an error page.
 const EXCERPT: usize = 40;
 
-/// How the text formats of Prometheus begin.
+/// The beginnings of text in Prometheus' formats.
 const COMMENTS: [&[u8]; 3] = [b"# HELP ", b"# TYPE ", b"# UNIT "];
 
-/// Says why a response is not JSON: what the parser found if the response looks like JSON, else how it begins.
+/// Says why a response is not JSON: the parser's message if the response looks like JSON, otherwise how it begins.
 fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
     match body.trim_ascii_start() {
         [] => Cause::NotJson.with("it is empty"),
@@ -242,7 +241,7 @@ fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
     }
 }
 
-/// What a document is.
+/// The content of a document.
 enum Content {
     /// An object with this number of members.
     Members(usize),
@@ -307,7 +306,7 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
 /// Reads an object and counts its members.
 struct MemberReader<F> {
     member: F,
-    /// Whether a key can have escapes. Searching the text once is cheaper than searching each key.
+    /// Whether keys may contain escapes. Searching the text once is cheaper than searching each key.
     has_escapes: bool,
 }
 
@@ -316,7 +315,7 @@ impl<F> MemberReader<F> {
         Self { member, has_escapes: memchr::memchr(b'\\', text.as_bytes()).is_some() }
     }
 
-    /// A key with escapes is taken as it is written, because half a surrogate pair is an error when read as text.
+    /// A key with escapes is read as it is written, because reading half a surrogate pair as text is an error.
     fn next_key<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
         if self.has_escapes {
             Ok(map.next_key::<&RawValue>()?.map(|key| text_of_key(key.get())))
@@ -370,14 +369,14 @@ impl<'de> Visitor<'de> for Elements {
 /// A key, borrowed unless it has escapes.
 fn text_of_key(quoted: &str) -> Cow<'_, str> {
     if quoted.contains('\\') {
-        // As bytes, because half a surrogate pair (`"\ud800"`) is an error when read as text.
+        // Read as bytes, because reading half a surrogate pair (`"\ud800"`) as text is an error.
         let bytes = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes);
         return Cow::Owned(bytes.map(|bytes| readable(&bytes)).unwrap_or_default());
     }
     Cow::Borrowed(unquoted(quoted))
 }
 
-/// A string of JSON without its quotes.
+/// A JSON string without its quotes.
 fn unquoted(quoted: &str) -> &str {
     quoted.get(1..quoted.len() - 1).unwrap_or_default()
 }
@@ -396,8 +395,8 @@ impl Visitor<'_> for Bytes {
     }
 }
 
-/// Like `from_utf8_lossy`, but every invalid byte maps to its own private-use character: two keys that differ there stay two keys,
-/// and such a character cannot be part of a name.
+/// Like `from_utf8_lossy`, but every invalid byte maps to its own private-use character. So different keys stay different, and the
+/// character cannot be part of a name.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -1,7 +1,7 @@
-//! The statistics of a report that the catalogue does not have: a bridge newer than the exporter loses nothing.
+//! The statistics of a report that are not in the catalogue, for example because the bridge is newer than the exporter.
 //!
-//! Numbers and booleans are exposed under a name made of the key, and so are histograms in the form of the bridge's own metrics. The limits together bound the memory and the response that a
-//! hostile report costs; none of them is near what a bridge sends.
+//! Numbers and booleans are exposed under a name made from the key, and so are histograms in the form of the bridge's own metrics. The
+//! limits bound the memory and the response of a hostile report. They are far above what bridges send.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,29 +10,28 @@ use crate::metrics::catalogue::{self, Kind, compare};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{Number, Value};
 
-/// The longest key of an unknown statistic, in bytes, with the keys of the objects around it. The longest of a bridge contains 52. A key
-/// appears four times in a response, and that of an object again for each of its members: without a limit, the largest report
-/// would become a response of gigabytes.
+/// The longest key of an unknown statistic, in bytes, enclosing objects included. The longest key of a bridge has 52. A key occurs four
+/// times in a response, and the key of an object again for each member. Without a limit, the largest report could become gigabytes.
 pub const MAX_KEY: usize = 200;
 
-/// The largest number of unknown statistics that are exposed: ten times what a bridge has in all.
+/// The largest number of unknown statistics that are exposed: ten times as many as all statistics of a bridge.
 pub const MAX_UNKNOWN: usize = 1024;
 
-/// The length of the keys of all unknown statistics together, in bytes, with the keys of the objects around them: ten times what a
-/// bridge has in all. Without a limit, a small report of many members under a long key would become a hundred times as large.
+/// Total bytes of all unknown keys, enclosing objects included: ten times as many as all keys of a bridge have. Without a limit, many
+/// members under a long key would make the response a hundred times as large as the report.
 pub const MAX_KEYS: usize = 32 * 1024;
 
-/// What a bucket of an unknown histogram takes of [`MAX_KEYS`], besides the key: its label and its bound.
+/// How many bytes of [`MAX_KEYS`] a bucket of an unknown histogram uses in addition to the key, for its label and its bound.
 const MAX_BOUND: usize = 16;
 
-/// How deep nested objects are read. No bridge ever went beyond two.
+/// How deep nested objects are read. Bridges have never nested deeper than two.
 pub const MAX_NESTING: usize = 16;
 
-/// The members of one object. A key that comes twice counts once.
+/// The members of one object. A key that occurs twice counts once.
 #[derive(Debug, Default)]
 pub struct Members<'a> {
     members: Vec<(Cow<'a, str>, Value<'a>)>,
-    /// How many were dropped, because there was no room.
+    /// How many were dropped because of the limit.
     dropped: u64,
 }
 
@@ -41,7 +40,7 @@ impl<'a> Members<'a> {
     /// not grow with their number.
     const MAX_KEPT: usize = 2 * MAX_UNKNOWN;
 
-    /// Adds a member. If a key comes twice, the last value counts.
+    /// Adds a member. If a key occurs twice, the last value counts.
     pub fn push(&mut self, key: Cow<'a, str>, value: Value<'a>) {
         if self.members.len() == Self::MAX_KEPT {
             self.tidy();
@@ -65,10 +64,10 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The statistics under keys that the catalogue does not have, by name.
+/// The statistics with keys that are not in the catalogue, sorted by name.
 #[derive(Debug, Default)]
 pub struct UnknownStatistics {
-    /// Names and keys, one after the other: an allocation for each would be most of the work.
+    /// All names and keys, one after the other, to avoid an allocation for each.
     text: String,
     list: Vec<UnknownStatistic>,
 }
@@ -82,13 +81,13 @@ struct UnknownStatistic {
 }
 
 impl UnknownStatistics {
-    /// Of each the name, the key with `_` for what would need escaping in a help text, and the value.
+    /// For each statistic, its name, its key with `_` for characters that would need escaping in a help text, and its value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &UnknownValue)> {
         let text = |range: &Range<usize>| &self.text[range.clone()];
         self.list.iter().map(move |statistic| (text(&statistic.name), text(&statistic.key), &statistic.value))
     }
 
-    /// How many there are.
+    /// The number of statistics.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> usize {
@@ -100,7 +99,7 @@ impl UnknownStatistics {
     }
 }
 
-/// What is exposed of an unknown statistic.
+/// The value of an unknown statistic.
 #[derive(Debug)]
 pub enum UnknownValue {
     /// A number of unknown type.
@@ -109,7 +108,7 @@ pub enum UnknownValue {
     Histogram(Box<Distribution>),
 }
 
-/// The names that belong to a family in either format: a base, and the suffixes that samples may have.
+/// The names that belong to a family in either format: a base name with these suffixes.
 pub type Names = (&'static str, &'static [&'static str]);
 
 /// The unknown statistics among the members of a report, and the number of values that are not in any. If several have one name,
@@ -136,7 +135,7 @@ pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (Unknown
 
 /// An object that has not been read yet.
 struct Object<'a> {
-    /// The beginning of its members' names.
+    /// The beginning of the names of its members.
     path: String,
     value: Value<'a>,
     /// How many more levels may be read.
@@ -164,7 +163,7 @@ impl<'a> Unknown<'a> {
         }
     }
 
-    /// Adds a value, unless there is no room, or no metric for it.
+    /// Adds a value, unless a limit is reached or the value has no metric.
     fn add(&mut self, path: &str, value: Value<'a>, nesting: usize) -> bool {
         let has_room = self.found.len() + self.objects.len() < MAX_UNKNOWN;
         if !has_room || path.len() > MAX_KEY || path.len() > self.room_for_keys {
@@ -176,7 +175,7 @@ impl<'a> Unknown<'a> {
             Value::Boolean(truth) => UnknownValue::Number(Number::Unsigned(truth.into())),
             Value::Object(_) if Distribution::has_buckets(&value) => {
                 let Some(distribution) = Distribution::read(&value) else { return false };
-                // Each bucket is a line with the name and a bound.
+                // Each bucket becomes a line with the name and a bound.
                 let lines = distribution.buckets().len() * (path.len() + MAX_BOUND);
                 let Some(room) = self.room_for_keys.checked_sub(lines) else { return false };
                 self.room_for_keys = room;
@@ -194,8 +193,8 @@ impl<'a> Unknown<'a> {
 }
 
 impl UnknownStatistics {
-    /// Adds a statistic, with `_` in its name for characters that a name must not have. (Colons are for recording rules.) A key of the
-    /// bridge's media export, which begins with `exporter_`, must not look like a metric of this exporter.
+    /// Adds a statistic. Its name contains `_` for characters that are not valid in a name, and for colons, which are for recording rules.
+    /// Keys of the bridge's media export begin with `exporter_`; their names must not look like metrics of this exporter.
     fn push(&mut self, key: &str, value: UnknownValue) {
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let of_export =
@@ -217,21 +216,21 @@ impl UnknownStatistics {
         self.list.push(UnknownStatistic { name: start..end, key: key_start..self.text.len(), value });
     }
 
-    /// Sorts by name. Of several with one name, the first that was added stays.
+    /// Sorts by name. If several have the same name, the first one added stays.
     fn sort(&mut self) {
         let Self { text, list } = self;
         let order = |one: &UnknownStatistic, other: &UnknownStatistic| {
             compare(&text[one.name.clone()], &text[other.name.clone()])
         };
-        // The keys came sorted, so the names are too, unless there were nested objects or odd characters.
+        // The keys were added in order, so the names are sorted too, unless there were nested objects or odd characters.
         if !list.is_sorted_by(|one, other| order(one, other).is_lt()) {
             list.sort_by(order);
             list.dedup_by(|later, earlier| order(later, earlier).is_eq());
         }
     }
 
-    /// Removes what has a name that belongs to another family in either format: a parser would see one sample twice, or a sample in
-    /// the wrong family. Of unknown statistics, histograms win.
+    /// Removes statistics whose names belong to another family in either format. A parser would see a sample twice, or in the wrong
+    /// family. Among unknown statistics, histograms win.
     fn remove_taken(&mut self, reserved: impl Iterator<Item = Names>) {
         // The metrics about the scrape are always present.
         let own = catalogue::OWN.iter().map(|own| (own.name, own.kind.suffixes()));
@@ -240,7 +239,7 @@ impl UnknownStatistics {
         let of_samples = &Kind::Histogram.suffixes()[1..];
         let mut name = String::new();
         for (base, suffixes) in reserved.chain(own) {
-            // The names that begin with the base come one after the other.
+            // The names that begin with the base are neighbours.
             let first = self.list.partition_point(|statistic| compare(self.name(statistic), base).is_lt());
             let is_near = self.list.get(first).is_some_and(|statistic| self.name(statistic).starts_with(base));
             for suffix in suffixes.iter().filter(|_| is_near || has_histograms) {
@@ -258,7 +257,7 @@ impl UnknownStatistics {
         }
     }
 
-    /// Removes the statistic of this name, if it is one of those.
+    /// Removes the statistic of this name, if there is one.
     fn remove(&mut self, name: &str, those: impl Fn(&UnknownStatistic) -> bool) {
         let place = self.list.binary_search_by(|statistic| compare(self.name(statistic), name));
         if let Some(place) = place.ok().filter(|place| those(&self.list[*place])) {
