@@ -10,7 +10,7 @@ NATIVE = ROOT / "fixtures" / "native" / "2026-08-2.3-312-media10.json"
 
 
 def enlarged(times=10):
-    """The current report with so many more numbers, under keys that the exporter does not know, that it has `times` as many
+    """The current report with further numbers, under keys that the exporter does not know, so that it has `times` as many
     keys."""
     report = json.loads(CURRENT.read_text())
     for number in range(len(report) * (times - 1)):

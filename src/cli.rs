@@ -49,8 +49,9 @@ pub struct CliOption {
     pub help: &'static str,
     /// Whether it may be given several times. Otherwise the last one counts.
     pub repeats: bool,
-    /// For an option of another exporter: the options of this one that it sets, unless they are typed, with their values. In a value,
-    /// `{name}` stands for the value of the option of that name. `{}` is the option's own value: the two are names of one option.
+    /// For an option of another exporter: the options of this one that it sets, unless they are typed, with their values. In a
+    /// value, `{name}` stands for the value of the option of that name. `{}` is the option's own value: the two are names of one
+    /// option.
     pub implies: Implied,
     /// For a value that is only a part of the implied value: checks the part, so that an error quotes what was typed. The result
     /// replaces the placeholder.

@@ -1,9 +1,9 @@
 //! A simulated bridge for `--demo`: a table of statistics that follow the load of a day.
 //!
 //! It is not part of the scrape path: the exporter asks this bridge over a loopback port like any other. A report depends only on
-//! the time, so two requests at the same time get the same report, and counters never fall. The simulated bridge sends every statistic
-//! of a current bridge, also those that a bridge registers on first use. In `/colibri/stats` it also sends the distributions that
-//! bridges sent there until 2024, because dashboards show them.
+//! the time, so two requests at the same time get the same report, and counters never fall. The simulated bridge sends every
+//! statistic of a current bridge, also those that a bridge registers on first use. In `/colibri/stats` it also sends the
+//! distributions that bridges sent there until 2024, because dashboards show them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

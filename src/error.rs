@@ -133,7 +133,7 @@ causes! {
     NoStatistics: "no_statistics", "the response has no statistics of a bridge",
         "is this the private port of a bridge (8080)?";
     Jicofo: "no_statistics", "the statistics are Jicofo's, not a bridge's",
-        "use the URL of the bridge (port 8080). Jicofo has a /metrics of its own";
+        "use the URL of the bridge (port 8080). Prometheus can scrape Jicofo's own /metrics directly";
 }
 
 /// The longest detail, in characters. The text of a redirect, a certificate or a library has no limit.

@@ -16,8 +16,8 @@ use crate::story::Story;
 /// that is less. A timeout of the bridge must reach the scraper as `jitsi_up 0` before the scraper gives up.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// If a client waits for less than this, a timeout is not the bridge's fault and is not logged. Any client can send a timeout as short
-/// as Prometheus' minimum of a millisecond.
+/// If a client waits for less than this, a timeout is not the bridge's fault and is not logged. Any client can send a timeout as
+/// short as Prometheus' minimum of a millisecond.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// The exporter of one bridge.

@@ -1,6 +1,6 @@
 //! Everything at once: a bridge with every fault while many clients scrape, and clients that misbehave in every way while one
-//! scrapes. Times are measured and printed (`--nocapture`). The limits for the longest times are generous, because the machine may be
-//! busy; the limits for the shortest and the median are those in the documents.
+//! scrapes. Times are measured and printed (`--nocapture`). The limits for the longest times are generous, because the machine
+//! may be busy; the limits for the shortest and the median are those in the documents.
 
 #[path = "support/locked.rs"]
 mod locked;

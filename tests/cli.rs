@@ -340,7 +340,7 @@ fn usage_errors_are_one_line_with_option_and_value() {
         ),
         ("--listen-address tcp://:9700/", "has a scheme"),
         ("--listen-address localhost:9700/metrics", "has a path, and should be just host:port or :port"),
-        ("--listen-address :9700,[::1]:9701", "has a comma: each address is an option of its own"),
+        ("--listen-address :9700,[::1]:9701", "has a comma: repeat the option for each address"),
         ("--listen-address 9700", "--listen-address: \"9700\" is not host:port or :port"),
         ("--listen-address :x", "--listen-address: \":x\" is not host:port or :port"),
         ("--listen-address :99999", "--listen-address: \":99999\" is not"),

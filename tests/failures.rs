@@ -1,5 +1,5 @@
-//! Bridges that fail: each fault gives `jitsi_up 0` and its reason within the budget. The next scrape of a healthy bridge is complete,
-//! also after a restart.
+//! Bridges that fail: each fault gives `jitsi_up 0` and its reason within the budget. The next scrape of a healthy bridge is
+//! complete, also after a restart.
 
 mod support;
 
@@ -258,7 +258,8 @@ fn ends_slow_responses_with_the_budget() {
     }
 }
 
-/// A listener whose accept queue is full, so that the system drops packets for it like a firewall, and the connections in the queue.
+/// A listener whose accept queue is full, so that the system drops packets for it like a firewall, and the connections in the
+/// queue.
 fn black_hole(port: u16) -> std::io::Result<(tokio::net::TcpListener, Vec<TcpStream>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(async {

@@ -213,7 +213,7 @@ fn blocked_or_ignored_signals_of_the_parent_have_an_effect() {
             assert_eq!(status.code(), Some(0), "{option} {signal:?}");
         }
     }
-    // --once has no handler of its own.
+    // --once installs no handler.
     let bridge = FakeBridge::slow(Duration::from_secs(60), CURRENT);
     let mut once = by_env("--block-signal=TERM", &["--once", "--timeout", "60", "--url", &bridge.url()]);
     let mut once = once.stdout(Stdio::null()).spawn().unwrap();

@@ -1,7 +1,7 @@
 //! Host names: a name server that answers for one family of addresses, and has an error for the other or is silent.
 //!
-//! The test runs itself again in its own namespaces, where port 53 is free and /etc/resolv.conf names that server. The result depends
-//! on the C library, so `JITSIEXPORTER_TEST_BINARY` can name a static build.
+//! The test runs itself again in its own namespaces, where port 53 is free and /etc/resolv.conf names that server. The result
+//! depends on the C library, so `JITSIEXPORTER_TEST_BINARY` can name a static build.
 
 mod support;
 
@@ -21,7 +21,7 @@ const AAAA: u16 = 28;
 /// The response of the name server to a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Says {
-    /// This many addresses, all of which are the loopback.
+    /// This many addresses, all on the loopback.
     Addresses(u8),
     /// An error by its code (RFC 1035, section 4.1.1).
     Error(u8),

@@ -1,5 +1,5 @@
-//! Checks that the handwritten files in `deploy` agree with the program and with each other. `tests/generated.rs` compares the generated
-//! files.
+//! Checks that the handwritten files in `deploy` agree with the program and with each other. `tests/generated.rs` compares the
+//! generated files.
 
 use std::fs;
 use std::path::Path;

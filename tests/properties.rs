@@ -1,5 +1,5 @@
-//! Properties that hold for every report, tested on generated ones: any JSON under any key, known and unknown, in standard and legacy
-//! names and in both formats. Cases that a generator rarely reaches are at the end.
+//! Properties that hold for every report, tested on generated ones: any JSON under any key, known and unknown, in standard and
+//! legacy names and in both formats. Cases that a generator rarely reaches are at the end.
 
 mod support;
 

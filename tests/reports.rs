@@ -1,5 +1,5 @@
-//! Examples of reports and what is exposed of them: which key wins, which distributions are contradictory, and what is not a report.
-//! The golden files, including those of `fixtures/odd`, test how values are read and which values have no metric.
+//! Examples of reports and what is exposed of them: which key wins, which distributions are contradictory, and what is not a
+//! report. The golden files, including those of `fixtures/odd`, test how values are read and which values have no metric.
 
 mod support;
 
@@ -12,8 +12,8 @@ use jitsiexporter::scrape::expose;
 use support::exposition::check_scrape;
 use support::{fixtures, json_files};
 
-/// Each row lists the members of a report and all its samples in both formats. A line `unexposed N` is the number of values without a
-/// metric.
+/// Each row lists the members of a report and all its samples in both formats. A line `unexposed N` is the number of values
+/// without a metric.
 #[track_caller]
 fn assert_exposed(names: Naming, rows: &[(&str, &[&str])]) {
     for (members, expected) in rows {

@@ -1,5 +1,5 @@
-//! A million scrapes. One in ten fails, and in the middle there are 64 clients. Memory, descriptors and threads must not grow, neither
-//! before that nor after it. Takes minutes, so it runs on request only: `make soak`.
+//! A million scrapes. One in ten fails, and in the middle there are 64 clients. Memory, descriptors and threads must not grow,
+//! neither before that nor after it. Takes minutes, so it runs on request only: `make soak`.
 
 mod support;
 
@@ -74,7 +74,8 @@ fn memory_and_descriptors_do_not_grow() {
         table.push(row);
     }
     assert!(up.into_inner() > wanted / 10 * 8, "more scrapes failed than the bridge had faults");
-    // Many clients at once leave free pages between used ones, which the allocator keeps. So the rows after that are compared separately.
+    // Many clients at once leave free pages between used ones, which the allocator keeps. So the rows after that are compared
+    // separately.
     for (from, to) in [(0, 3), (6, 9)] {
         let (from, to) = (table[from], table[to]);
         assert!(to.0 <= from.0 + 1024, "memory grew from {} to {} KiB", from.0, to.0);

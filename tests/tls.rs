@@ -245,8 +245,8 @@ fn ends_a_silent_handshake_with_the_budget() {
     assert_timeout(&format!("https://{}/", listener.local_addr().unwrap()), "timed out in the TLS handshake");
 }
 
-/// Scrapes bridges that send these bytes slowly, one by one. Different pauses are tried, because it is chance whether a byte arrives just
-/// before or just after the end of the budget.
+/// Scrapes bridges that send these bytes slowly, one by one. Different pauses are tried, because it is chance whether a byte
+/// arrives just before or just after the end of the budget.
 fn drip(trusted: &str, bytes: impl Fn(&mut TcpStream) -> Vec<u8> + Clone + Send + Sync + 'static) {
     let ask = |gap: u64| {
         let bytes = bytes.clone();

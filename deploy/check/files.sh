@@ -50,7 +50,7 @@ found=$(nix-instantiate --eval --strict --expr '
        builtins.deepSeq package package.version')
 [ "$found" = "\"$version\"" ] || fail "the Nix package has the version $found"
 
-# The crate contains the sources and what crates.io shows. Cargo adds a few files of its own.
+# The crate contains the sources and the files that crates.io shows. Cargo adds a few files.
 cargo package --list --allow-dirty 2>/dev/null | grep -vE '^(src/.*\.(rs|html)|build\.rs|Cargo\.(toml|toml\.orig|lock)|README\.md|CHANGELOG\.md|LICENSE-(MIT|APACHE)|\.cargo_vcs_info\.json)$' \
     && fail "the crate holds more than it needs"
 for needed in src/main.rs build.rs Cargo.lock README.md LICENSE-MIT LICENSE-APACHE; do

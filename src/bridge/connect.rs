@@ -270,7 +270,8 @@ mod tests {
 
     type Tried = (Vec<u8>, Duration);
 
-    /// Connects to numbered addresses: 1 accepts, 2 refuses, 3 and 4 do not answer. Returns the result, and how long each was tried.
+    /// Connects to numbered addresses: 1 accepts, 2 refuses, 3 and 4 do not answer. Returns the result, and how long each was
+    /// tried.
     fn connect(all: &[u8], left: Duration) -> (Result<u8, Error>, Vec<Tried>) {
         let tried = Mutex::new(Vec::new());
         let all: Vec<_> = all.iter().map(|&number| address(number)).collect();

@@ -109,8 +109,8 @@ impl Bridge {
         self.notes.take()
     }
 
-    /// Asks the bridge for its statistics: one GET, or a second one if the URL has no path and the first response is 404. The budget
-    /// includes everything: resolving, connecting, waiting, and reading a slow body. Blocks.
+    /// Asks the bridge for its statistics: one GET, or a second one if the URL has no path and the first response is 404. The
+    /// budget includes everything: resolving, connecting, waiting, and reading a slow body. Blocks.
     ///
     /// # Errors
     ///

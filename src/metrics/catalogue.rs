@@ -546,7 +546,7 @@ pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
     DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
 }
 
-/// [`ROWS`] and their keys, each of which has a number: its index in a table of the values of a report.
+/// [`ROWS`] and their keys. The number of a key is its index in a table of the values of a report.
 #[derive(Debug)]
 pub struct Index {
     /// The keys and their numbers, by [`Index::place`]. Few places have more than one key.

@@ -34,8 +34,9 @@ impl Distribution {
         }
     }
 
-    /// An array whose element *i* is the number of things of size *i*; the last element is for that size or more. This is the form of
-    /// the conference sizes in `/colibri/stats`. The sum is a lower bound, because the last element counts with its smallest size.
+    /// An array whose element *i* is the number of things of size *i*; the last element is for that size or more. This is the
+    /// form of the conference sizes in `/colibri/stats`. The sum is a lower bound, because the last element counts with its
+    /// smallest size.
     fn from_sizes(elements: &[Value]) -> Option<Self> {
         // A bridge sends an empty array before its first report. So the distribution is absent, not zero.
         let last = elements.len().checked_sub(1)?;
@@ -80,9 +81,9 @@ impl Distribution {
     }
 
     /// `{"average", "max", "total_value", "total_count", "buckets": {"<= 7": n, ..., "> 119": n, "p99<=": b}}`, with buckets that
-    /// are not cumulative: the form of the one nested object in `/colibri/stats`, since 2021. Percentiles, average and maximum are
-    /// derived values and ignored. The count is the sum of the buckets, because OpenMetrics requires that both are equal, and the bridge
-    /// updates its own `total_count` at another time.
+    /// are not cumulative: the form of the one nested object in `/colibri/stats`, since 2021. Percentiles, average and maximum
+    /// are derived values and ignored. The count is the sum of the buckets, because OpenMetrics requires that both are equal, and
+    /// the bridge updates its own `total_count` at another time.
     fn from_ranges(value: &Value) -> Option<Self> {
         let (mut ranges, mut sum) = (None, None);
         value.members(|key, value| match &*key {
@@ -140,7 +141,8 @@ impl Distribution {
         self.sum
     }
 
-    /// The number of things of each size from 0 on; the last element is for that size or more. `None` if a bucket covers several sizes.
+    /// The number of things of each size from 0 on; the last element is for that size or more. `None` if a bucket covers several
+    /// sizes.
     #[must_use]
     pub fn by_size(&self) -> Option<impl Iterator<Item = (usize, u64)>> {
         let is_size =
@@ -150,9 +152,9 @@ impl Distribution {
     }
 }
 
-/// The members of an object that are buckets, in ascending order of their bounds. `bound` returns the upper bound of a bucket, NaN if it
-/// cannot be read, and `None` for other members, for which `other` is called. `None` if the value is not an object, or if the value of a
-/// bucket is not a count.
+/// The members of an object that are buckets, in ascending order of their bounds. `bound` returns the upper bound of a bucket,
+/// NaN if it cannot be read, and `None` for other members, for which `other` is called. `None` if the value is not an object, or
+/// if the value of a bucket is not a count.
 fn buckets<'a>(
     object: &Value<'a>,
     bound: impl Fn(&str) -> Option<&str>,

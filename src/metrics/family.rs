@@ -1,7 +1,7 @@
 //! Makes metric families of a report: decides what is exposed, under which name and type, and which values are left over.
 //!
-//! This is a pure function of the report, the catalogue and the choice of names. It knows neither how the report was fetched nor how the
-//! families are written.
+//! This is a pure function of the report, the catalogue and the choice of names. It knows neither how the report was fetched nor
+//! how the families are written.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -100,14 +100,14 @@ pub struct Families {
     pub is_of_jicofo: bool,
 }
 
-/// Keys that every release of Jicofo sends in `/stats` or `/metrics`, and bridges do not send. Whole keys are compared, because a later
-/// bridge may send a key with the same beginning.
+/// Keys that every release of Jicofo sends in `/stats` or `/metrics`, and bridges do not send. Whole keys are compared, because a
+/// later bridge may send a key with the same beginning.
 const KEYS_OF_JICOFO: [&str; 2] = ["bridge_selector", "bridge_selector_bridge_count"];
 
 /// Reads a response into families.
 ///
-/// If several statistics have one name, the first wins; the metrics about the scrape win over all. If a report contains both keys of a
-/// statistic, the key of `/colibri/stats` wins.
+/// If several statistics have one name, the first wins; the metrics about the scrape win over all. If a report contains both keys
+/// of a statistic, the key of `/colibri/stats` wins.
 ///
 /// # Errors
 ///
@@ -160,8 +160,8 @@ fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     Ok(Collected { known, rows, unknown, is_of_jicofo })
 }
 
-/// The second step: makes a family for each statistic that can be read, and marks the values that are used. Also returns how many of
-/// these values are numbers and booleans.
+/// The second step: makes a family for each statistic that can be read, and marks the values that are used. Also returns how many
+/// of these values are numbers and booleans.
 fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut readable = 0;
@@ -228,8 +228,8 @@ fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family
 /// Capacity for the families of a current bridge, and for those about the scrape, which are inserted before them.
 const ROOM: usize = 120;
 
-/// Converts a number of the bridge to another unit, or to the base unit. An integer stays an integer if the result is whole. `None` if
-/// the result is beyond the range of a float.
+/// Converts a number of the bridge to another unit, or to the base unit. An integer stays an integer if the result is whole.
+/// `None` if the result is beyond the range of a float.
 fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     let ((times, over), (over_again, times_again)) = (from.ratio(), to.map_or((1, 1), Unit::ratio));
     let (times, over) = (u64::from(times * times_again), u64::from(over * over_again));

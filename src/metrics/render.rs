@@ -1,11 +1,11 @@
 //! Writes metric families as text, in either format.
 //!
-//! The text of a family, except for numbers and a few labels, depends only on its descriptor. prometheus-client writes this text once
-//! per process and format. A scrape copies it and adds numbers and labels.
+//! The text of a family, except for numbers and a few labels, depends only on its descriptor. prometheus-client writes this text
+//! once per process and format. A scrape copies it and adds numbers and labels.
 //!
-//! prometheus-client lacks two types, so the word after `# TYPE` is replaced for `gaugehistogram`, and in text 0.0.4 for a `counter` whose
-//! name lacks `_total`. The samples of distributions are written here, because prometheus-client writes the buckets of a histogram
-//! last in one format, and their bounds differently in the other.
+//! prometheus-client lacks two types, so the word after `# TYPE` is replaced for `gaugehistogram`, and in text 0.0.4 for a
+//! `counter` whose name lacks `_total`. The samples of distributions are written here, because prometheus-client writes the
+//! buckets of a histogram last in one format, and their bounds differently in the other.
 
 use std::fmt;
 
@@ -85,8 +85,8 @@ fn write_distribution(text: &mut String, distribution: &Distribution, kind: Kind
     }
 }
 
-/// The text of a descriptor, in the pieces between which values are written. For a single value, the text before it. For a distribution,
-/// its head, the name of a bucket, and the texts before the other two values.
+/// The text of a descriptor, in the pieces between which values are written. For a single value, the text before it. For a
+/// distribution, its head, the name of a bucket, and the texts before the other two values.
 fn constant_text(descriptor: &Descriptor, format: Format) -> Vec<String> {
     let Descriptor { name, kind, unit, help, .. } = *descriptor;
     let stem = descriptor.family_name();

@@ -1,9 +1,9 @@
 //! Reads the bridge's response: JSON in, typed values out.
 //!
-//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads in one pass, without
-//! a document tree: members are passed to the caller one by one, and a value borrows its text from the response and is parsed only when
-//! it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not the whole report, and the caller
-//! decides how much of a hostile report is kept.
+//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads in one pass,
+//! without a document tree: members are passed to the caller one by one, and a value borrows its text from the response and is
+//! parsed only when it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not the
+//! whole report, and the caller decides how much of a hostile report is kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -41,8 +41,8 @@ impl Number {
         text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float)
     }
 
-    /// Reads a number from a string: a JSON number, also with a decimal comma (JVB 1 in a German locale), or one of Java's three words
-    /// for values that are not finite.
+    /// Reads a number from a string: a JSON number, also with a decimal comma (JVB 1 in a German locale), or one of Java's three
+    /// words for values that are not finite.
     fn parse_lenient(text: &str) -> Option<Self> {
         match text {
             "NaN" => return Some(Self::Float(f64::NAN)),
@@ -178,7 +178,8 @@ impl<'a> Value<'a> {
     pub fn elements(&self, limit: usize) -> Option<Vec<Value<'a>>> {
         let array = match *self {
             Self::Array(text) => text,
-            // A string with escapes would be an owned copy, from which values cannot borrow. An array of numbers contains no escapes.
+            // A string with escapes would be an owned copy, from which values cannot borrow. An array of numbers contains no
+            // escapes.
             Self::Text(_) => match self.string()? {
                 Cow::Borrowed(text) => text,
                 Cow::Owned(_) => return None,
@@ -188,8 +189,8 @@ impl<'a> Value<'a> {
         serde_json::Deserializer::from_str(array).deserialize_seq(Elements { limit }).ok()
     }
 
-    /// Calls `member` with each key and value of an object, in the order of the document. If a key occurs twice, `member` is called twice,
-    /// and the last value counts. `None` if the value is not an object.
+    /// Calls `member` with each key and value of an object, in the order of the document. If a key occurs twice, `member` is
+    /// called twice, and the last value counts. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
         serde_json::Deserializer::from_str(text).deserialize_map(MemberReader::of(text, member)).ok().map(|_| ())

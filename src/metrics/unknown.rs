@@ -1,7 +1,7 @@
 //! The statistics of a report that are not in the catalogue, for example because the bridge is newer than the exporter.
 //!
-//! Numbers and booleans are exposed under a name made from the key, and so are histograms in the form of the bridge's own metrics. The
-//! limits bound the memory and the response of a hostile report. They are far above what bridges send.
+//! Numbers and booleans are exposed under a name made from the key, and so are histograms in the form of the bridge's own
+//! metrics. The limits bound the memory and the response of a hostile report. They are far above what bridges send.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,15 +10,16 @@ use crate::metrics::catalogue::{self, Kind, compare};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{Number, Value};
 
-/// The longest key of an unknown statistic, in bytes, enclosing objects included. The longest key of a bridge has 52. A key occurs four
-/// times in a response, and the key of an object again for each member. Without a limit, the largest report could become gigabytes.
+/// The longest key of an unknown statistic, in bytes, enclosing objects included. The longest key of a bridge has 52. A key
+/// occurs four times in a response, and the key of an object again for each member. Without a limit, the largest report could
+/// become gigabytes.
 pub const MAX_KEY: usize = 200;
 
 /// The largest number of unknown statistics that are exposed: ten times as many as all statistics of a bridge.
 pub const MAX_UNKNOWN: usize = 1024;
 
-/// Total bytes of all unknown keys, enclosing objects included: ten times as many as all keys of a bridge have. Without a limit, many
-/// members under a long key would make the response a hundred times as large as the report.
+/// Total bytes of all unknown keys, enclosing objects included: ten times as many as all keys of a bridge have. Without a limit,
+/// many members under a long key would make the response a hundred times as large as the report.
 pub const MAX_KEYS: usize = 32 * 1024;
 
 /// How many bytes of [`MAX_KEYS`] a bucket of an unknown histogram uses in addition to the key, for its label and its bound.
@@ -89,7 +90,7 @@ impl UnknownStatistics {
 
     /// The number of statistics.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    #[expect(clippy::len_without_is_empty, reason = "not needed")]
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -193,8 +194,9 @@ impl<'a> Unknown<'a> {
 }
 
 impl UnknownStatistics {
-    /// Adds a statistic. Its name contains `_` for characters that are not valid in a name, and for colons, which are for recording rules.
-    /// Keys of the bridge's media export begin with `exporter_`; their names must not look like metrics of this exporter.
+    /// Adds a statistic. Its name contains `_` for characters that are not valid in a name, and for colons, which are for
+    /// recording rules. Keys of the bridge's media export begin with `exporter_`; their names must not look like metrics of this
+    /// exporter.
     fn push(&mut self, key: &str, value: UnknownValue) {
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let of_export =

@@ -1,7 +1,7 @@
 //! The connections of clients: their limit, the eviction of idle ones, and a thread for each.
 //!
-//! Each connection is served by its own thread with a current-thread runtime. That takes less CPU and memory than one multi-threaded
-//! runtime with `block_in_place`, but five file descriptors for each connection instead of one.
+//! Each connection is served by its own thread with a current-thread runtime. That takes less CPU and memory than one
+//! multi-threaded runtime with `block_in_place`, but five file descriptors for each connection instead of one.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -36,14 +36,15 @@ const MIN_CONNECTIONS: usize = 8;
 /// pass. Without growth, a probe could time out while a few slow scrapes take up the limit.
 const GROWTH: usize = 8;
 
-/// How long after its last error a shortage is over. This is longer than the limit takes to grow back, so that clients who cause one
-/// shortage after the other cause at most two log lines a minute.
+/// How long after its last error a shortage is over. This is longer than the limit takes to grow back, so that clients who cause
+/// one shortage after the other cause at most two log lines a minute.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Pause before the next attempt when a connection cannot be accepted, so that other connections can end.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a connection must be idle before it may be closed to make room. If a client has just connected, its request is on its way.
+/// How long a connection must be idle before it may be closed to make room. If a client has just connected, its request is on its
+/// way.
 const SETTLED: Duration = Duration::from_millis(200);
 
 /// Stack of a connection's thread, in bytes. Only used pages take memory. A TLS handshake in an unoptimised build needs the most.
@@ -92,7 +93,8 @@ impl Accepted {
     }
 }
 
-/// The listeners, and the connections that were accepted. Connections that have ended are removed from the list when room is needed.
+/// The listeners, and the connections that were accepted. Connections that have ended are removed from the list when room is
+/// needed.
 pub struct Connections {
     listeners: Vec<TcpListener>,
     open: Vec<Weak<Slot>>,

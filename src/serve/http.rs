@@ -35,8 +35,8 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// The timeouts of the exporter. A connection may stay idle for longer than a minute, the longest common scrape interval, so that
-    /// Prometheus can reuse it.
+    /// The timeouts of the exporter. A connection may stay idle for longer than a minute, the longest common scrape interval, so
+    /// that Prometheus can reuse it.
     pub const DEFAULT: Self = Self { head: HEAD_TIMEOUT, write: WRITE_TIMEOUT, grace: GRACE };
 }
 
@@ -64,8 +64,8 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. Requests that still run after
-/// that end with the process. `web_config` decides which clients are served; without it, all clients are.
+/// Serves until `stop` is ready, then completes the requests in flight, for at most [`Timeouts::grace`]. Requests that still run
+/// after that end with the process. `web_config` decides which clients are served; without it, all clients are.
 ///
 /// Must be called within a tokio runtime with I/O and time.
 ///

@@ -31,7 +31,7 @@ impl FromStr for Listen {
             return Err("has a path, and should be just host:port or :port");
         }
         if text.contains(',') {
-            return Err("has a comma: each address is an option of its own");
+            return Err("has a comma: repeat the option for each address");
         }
         let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
         let port = port.parse().map_err(|_| WRONG)?;
@@ -57,8 +57,8 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` already accept connections are
-    /// skipped.
+    /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` already accept connections
+    /// are skipped.
     fn bind(&self, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         match &self.host {
             Some(host) => bind_each(self.addresses(host)?, others),
@@ -91,7 +91,8 @@ impl Listen {
 ///
 /// # Errors
 ///
-/// Returns the address at fault: its host does not resolve, or one of its IP addresses is in use, or none of them is of this machine.
+/// Returns the address at fault: its host does not resolve, or one of its IP addresses is in use, or none of them is of this
+/// machine.
 pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
     let mut bound: Vec<(usize, TcpListener)> = Vec::new();
     let mut ranked: Vec<_> = all.iter().enumerate().collect();
@@ -229,7 +230,8 @@ mod tests {
         }
     }
 
-    /// The addresses that are bound, after checking that each accepts connections. Those that this machine lacks (IPv6) are left out.
+    /// The addresses that are bound, after checking that each accepts connections. Those that this machine lacks (IPv6) are left
+    /// out.
     fn bound(texts: &[&str]) -> Vec<SocketAddr> {
         let listeners = bind_each(addresses(texts), &[]).unwrap();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();

@@ -316,12 +316,12 @@ fn check_distribution(family: &Family) -> Result<(), String> {
     if sum.number() >= 0.0 { Ok(()) } else { Err("a sum below zero".to_owned()) }
 }
 
-/// In a report of at most this many members, in all objects together, every value is exposed or counted. In a larger report, an object
-/// that exceeds a limit counts as one value.
+/// In a report of at most this many members, in all objects together, every value is exposed or counted. In a larger report, an
+/// object that exceeds a limit counts as one value.
 const MEMBERS_BELOW_ALL_LIMITS: usize = 160;
 
-/// Checks what must hold for any report: both formats are valid and agree, the text is the same each time, and each value of the report
-/// is exposed or counted. Returns the exposition in `OpenMetrics`.
+/// Checks what must hold for any report: both formats are valid and agree, the text is the same each time, and each value of the
+/// report is exposed or counted. Returns the exposition in `OpenMetrics`.
 pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
     let shown = || String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let expose = |format| {
@@ -396,7 +396,8 @@ fn values(exposition: &Exposition) -> usize {
     of_report.map(|family| if is_info(family) { family.samples[0].labels.len() } else { 1 }).sum()
 }
 
-/// Whether one value can be in two families: `current_endpoints` feeds two, unless the report has a key of `/colibri/stats` for one.
+/// Whether one value can be in two families: `current_endpoints` feeds two, unless the report has a key of `/colibri/stats` for
+/// one.
 fn is_shared(report: &str) -> bool {
     members(report).is_some_and(|members| members.contains_key("current_endpoints"))
 }
@@ -411,8 +412,8 @@ fn report_in(document: &str) -> Option<&str> {
     object.strip_prefix('{').filter(|inside| inside.trim_start() != "}").map(|_| object)
 }
 
-/// The members of an object as they are written. If a key occurs twice, the last one counts. `None` for values that are not objects,
-/// and for objects with a key that is not Unicode (half a surrogate pair).
+/// The members of an object as they are written. If a key occurs twice, the last one counts. `None` for values that are not
+/// objects, and for objects with a key that is not Unicode (half a surrogate pair).
 pub fn members(object: &str) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_str(object).ok()
 }

@@ -138,8 +138,8 @@ pub const GOOD: &[fn(&mut TcpStream) -> io::Result<Then>] = &[
 const MAX_LINE: usize = 320;
 const USUAL_URL: usize = "http://127.0.0.1:65535/colibri/stats".len();
 
-/// Asserts that one scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine, because the
-/// scrape does not use it up.
+/// Asserts that one scrape fails for this reason, with these words in the log. The budget is long enough for a busy machine,
+/// because the scrape does not use it up.
 #[track_caller]
 pub fn assert_failure(url: &str, args: &[&str], reason: &str, words: &str) -> Exporter {
     let exporter = Exporter::before(url, &[&["--timeout", "30"], args].concat());

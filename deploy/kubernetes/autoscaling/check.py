@@ -102,7 +102,7 @@ def series(number, bridge):
             found["kube_pod_deletion_timestamp"] = ("_", "1")
     change = NOW - 2 if state == "starting" else CHANGE
     for name, (before, after) in found.items():
-        # kube-state-metrics is a job of its own.
+        # kube-state-metrics is a separate job.
         labels = 'job="kube-state-metrics", uid="x"' if name.startswith("kube") else f'job="jitsi", instance="10.0.0.{number}:9700"'
         values = [before] * change + [after] * (NOW + 1 - change)
         yield {"series": f'{name}{{namespace="jitsi", pod="jvb-{number}", {labels}}}', "values": " ".join(values)}

@@ -35,7 +35,7 @@ LIMIT = 600
 GRAFANA = ["10.4.19", "11.6.9"]
 TYPESCRIPT = "5.9.3"
 
-# Where a type of panel has its types, and whether it has field options of its own.
+# The file with the types of each type of panel, and whether the panel defines field options.
 PANELS = {
     "stat": ("stat", False),
     "timeseries": ("timeseries", True),

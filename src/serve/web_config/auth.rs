@@ -1,8 +1,8 @@
 //! Passwords: HTTP basic authentication against bcrypt hashes.
 //!
-//! A bcrypt hash is slow on purpose, so it is computed only once for a right password. From then on the password is recognised by a
-//! keyed hash, which is fast. All other passwords are checked one at a time, in order of arrival. So wrong passwords use at most one
-//! core, however many clients send them, and do not delay recognised clients.
+//! A bcrypt hash is slow on purpose, so it is computed only once for a right password. From then on the password is recognised by
+//! a keyed hash, which is fast. All other passwords are checked one at a time, in order of arrival. So wrong passwords use at
+//! most one core, however many clients send them, and do not delay recognised clients.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use crate::serve::{MAX_CONNECTIONS, lock};
 
-/// How many passwords may wait to be checked. Each takes up a connection, so this leaves half of the connections to recognised clients.
+/// How many passwords may wait to be checked. Each takes up a connection, so this leaves half of the connections to recognised
+/// clients.
 const MAX_WAITING: usize = 64;
 
 const _: () = assert!(MAX_WAITING <= MAX_CONNECTIONS / 2);
@@ -46,8 +47,8 @@ const ALPHABET: &[u8] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// The index of the last character of the salt in a hash of version 2b.
 const SALT_END: usize = 28;
 
-/// Converts a hash to the spelling that the bcrypt crate accepts. Go's bcrypt, which other exporters use, is less strict: it accepts
-/// any version, and ignores the four unused bits in the last character of the salt.
+/// Converts a hash to the spelling that the bcrypt crate accepts. Go's bcrypt, which other exporters use, is less strict: it
+/// accepts any version, and ignores the four unused bits in the last character of the salt.
 ///
 /// # Errors
 ///

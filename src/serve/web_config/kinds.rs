@@ -87,8 +87,8 @@ fn private_key(key: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// The kind of an RSA key. `modulus` is the index of the modulus among the numbers of the key: the first in a public key, the second
-/// in a private key.
+/// The kind of an RSA key. `modulus` is the index of the modulus among the numbers of the key: the first in a public key, the
+/// second in a private key.
 fn rsa(der: &[u8], modulus: usize) -> String {
     let numbers = Vec::<UintRef<'_>>::from_der(der).unwrap_or_default();
     let (Some(modulus), Some(exponent)) = (numbers.get(modulus), numbers.get(modulus + 1)) else {

@@ -1,8 +1,8 @@
 //! The web configuration (`--web-config-file`): TLS, client certificates and passwords for the listener, in the file format
 //! of Prometheus' exporter-toolkit.
 //!
-//! For each new TLS connection, and for each request that needs a password, the files are checked with `stat` and read again if they
-//! have changed. There is no polling. A change that cannot be used is logged once, and the previous state stays in use.
+//! For each new TLS connection, and for each request that needs a password, the files are checked with `stat` and read again if
+//! they have changed. There is no polling. A change that cannot be used is logged once, and the previous state stays in use.
 
 mod auth;
 mod kinds;
@@ -33,7 +33,8 @@ use self::tls::Pem;
 use crate::log;
 use crate::serve::lock;
 
-/// Longer than the clock tick of file systems. A file that changed more recently than this may change again and get the same timestamp.
+/// Longer than the clock tick of file systems. A file that changed more recently than this may change again and get the same
+/// timestamp.
 const TICK: Duration = Duration::from_millis(50);
 
 /// At most one failed handshake is logged in this time, because any client can cause one.
@@ -44,8 +45,8 @@ const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
-/// How much of a request is read before [`NOT_TLS`] is sent, in bytes. Closing a connection with unread bytes would reset it, so the
-/// client might not see the response.
+/// How much of a request is read before [`NOT_TLS`] is sent, in bytes. Closing a connection with unread bytes would reset it, so
+/// the client might not see the response.
 const NOT_TLS_READ: usize = 4096;
 
 /// A connection with or without TLS. One type for both, so that hyper is compiled once.

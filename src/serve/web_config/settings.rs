@@ -127,8 +127,8 @@ pub fn parse(text: &str, directory: &Path) -> Result<Settings, String> {
     }
 }
 
-/// Replaces tabs between a colon and a value by spaces. Unlike Go's YAML package, yaml-rust2 rejects them before some values. Quoted
-/// text is not changed.
+/// Replaces tabs between a colon and a value by spaces. Unlike Go's YAML package, yaml-rust2 rejects them before some values.
+/// Quoted text is not changed.
 fn without_tabs(text: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -173,7 +173,8 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<(Event, usize), String> {
         loop {
             let (event, marker) = self.parser.next_token().map_err(|error| {
-                // The parser's message may quote the file, so it is replaced. The parser may report a tab at the end of the line before.
+                // The parser's message may quote the file, so it is replaced. The parser may report a tab at the end of the line
+                // before.
                 let line = error.marker().line();
                 let mut near = self.text.lines().enumerate().skip(line.saturating_sub(1)).take(2);
                 match near.find(|(_, text)| text.contains('\t')) {
