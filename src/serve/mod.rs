@@ -1,5 +1,5 @@
 //! An exporter's HTTP side: listeners, connections, TLS, passwords and the graceful stop. A [`http::Handler`] makes the responses.
-//! Nothing here knows about Jitsi, which `make lint` checks.
+//! It does not know which program it serves; `make lint` checks this.
 
 mod connections;
 pub mod http;
