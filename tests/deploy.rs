@@ -683,21 +683,3 @@ fn the_example_configurations_name_files_that_exist() {
         assert_eq!(yaml(&read(Path::new("deploy/grafana/provisioning").join(file)))["apiVersion"].as_i64(), Some(1));
     }
 }
-
-// Legacy names
-
-#[test]
-fn legacy_rules_cover_every_name_that_changed() {
-    let table = read(LEGACY_TABLE);
-    for row in ROWS.iter().filter(|row| row.stats.is_some()) {
-        assert!(table.contains(&format!("| `{}", row.legacy.name)), "{}", row.legacy.name);
-    }
-    let exposed = exposed();
-    let mut recorded = BTreeSet::new();
-    for (record, rule) in rules(LEGACY_RULES) {
-        let query = field(&rule, "expr").expect("a rule has an expression");
-        assert_eq!(misspelt(query, &exposed), Vec::<String>::new(), "{record:?}");
-        let size = field(&rule["labels"], "conference_size").map(str::to_owned);
-        assert!(recorded.insert((record.clone(), size)), "two rules record {record:?}");
-    }
-}
