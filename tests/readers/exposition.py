@@ -87,7 +87,7 @@ def parse(text, form):
 
 
 def check_family(family):
-    """A family has samples; buckets ascend to the count and come before it, as one parser in use wants it."""
+    """Checks that a family has samples, and that its buckets ascend to the count and come before it, which some parsers require."""
     if not family:
         return
     require(family["samples"], f"{family['name']} has no samples")
@@ -101,7 +101,7 @@ def check_family(family):
 
 
 def check_sequence(before, after):
-    """What must hold between two scrapes of one process of the bridge: types stay, what counts does not fall."""
+    """Checks two scrapes of one process of the bridge: types are the same, counters do not fall."""
     for name, sample in after.items():
         earlier = before.get(name, sample)
         require(earlier.type == sample.type, f"{name} was a {earlier.type} and is a {sample.type}")
@@ -152,7 +152,7 @@ FAULTS = [
 
 
 def check_faults():
-    """Whether this reader refuses what it has to, as sentences."""
+    """The faults that this reader fails to reject, as sentences."""
     first = parse(EXAMPLE, "openmetrics")
     if [sample.value for sample in first.values()] != [1, 2.5, 3e-05, 1, 3, 3, 7]:
         yield f"the strict reader misreads its example: {first}"

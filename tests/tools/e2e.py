@@ -59,7 +59,7 @@ def dead_bridge():
 
 @contextlib.contextmanager
 def hung_bridge():
-    """The URL of a port that accepts every connection and never answers."""
+    """The URL of a port that accepts every connection and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         held = []
 
@@ -79,7 +79,7 @@ def hung_bridge():
 
 @dataclasses.dataclass
 class Target:
-    """An exporter of the fleet: its bridge, its naming, its address, and the reason if the bridge is down."""
+    """An exporter of the fleet: its bridge, which names it exposes, its address, and the reason if the bridge is down."""
 
     bridge: str
     naming: str
@@ -160,7 +160,7 @@ class Locked:
 
 
 def configuration(targets, protocol, more):
-    """The scrape configuration of the README with our targets, a short interval and, if need be, one format only; and more jobs."""
+    """The scrape configuration of the README with other targets, a short interval, more jobs and, if requested, one format only."""
     block = re.search(rf"^```yaml\n(scrape_configs:\n  - job_name: {JOB}\n.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     if not block:
         raise Failure(f"README.md has no yaml block with scrape_configs and the job {JOB}")
@@ -220,7 +220,7 @@ def check(server, fleet, form):
 
 
 def check_samples(series, target, wanted):
-    """What is wrong with the samples that are stored of one target."""
+    """The faults in the stored samples of one target."""
     stored, added = {}, {}
     for each in series:
         labels = {name: value for name, value in each["metric"].items() if name not in target}

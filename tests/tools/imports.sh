@@ -1,5 +1,5 @@
 #!/bin/sh
-# Holds the structure of src. Each third-party package is used by one module, so that a change of a package touches one place:
+# Checks the structure of src. Each third-party package is used by one module, so that a change of a package affects one place:
 # src/serve and src/bridge count as one module each, in src/metrics each file is one. tokio, the runtime, is also started by main;
 # both edges speak basic authentication, which is base64. src/serve knows nothing of Jitsi and imports nothing from above it.
 set -eu
@@ -17,7 +17,7 @@ for package in $packages; do
     esac
 done
 
-# What a file says before its tests.
+# The content of a file before its tests.
 program() { for file in $(find "$1" -name '*.rs'); do sed "/^#\[cfg(test)\]/,\$d; s|^|$file: |" "$file"; done; }
 if program src/serve | grep -iE 'jitsi|jvb|videobridge|colibri|bridge'; then
     echo "src/serve is the HTTP side of any exporter: it must not know of the bridge" >&2; failed=1

@@ -131,7 +131,7 @@ class Exporter:
             return response.headers["Content-Type"], response.read().decode()
 
     def memory(self):
-        """The largest resident memory so far, in MB; with an emulator, that of both."""
+        """The largest resident memory so far, in MB, including an emulator's."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
@@ -149,7 +149,7 @@ def exporter(*command, listen="127.0.0.1:0", **options):
 
 
 class BridgeHandler(http.server.BaseHTTPRequestHandler):
-    """Sends what the server's function gives for a path: a status, a body and, if it is not JSON, the type of the body."""
+    """Sends the response of the server's function for a path: a status, a body and, if it is not JSON, the type of the body."""
 
     protocol_version = "HTTP/1.1"
     # Head and body in one packet, as a bridge sends them.

@@ -260,7 +260,7 @@ def check_kinds(binary, folder):
     section = "cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: kinds.pem"
     config = folder / "web.yml"
     config.write_text(f"tls_server_config: {{{section}}}")
-    # What a client has, what this exporter says of it (nothing if it is served), and whether node_exporter serves it.
+    # The certificate of a client, the log of this exporter (empty if it serves the client), and whether node_exporter serves it.
     for name, line, by_go in [
         ("P-384 key", None, True),
         ("Ed25519 key", None, True),

@@ -96,15 +96,15 @@ If the bridge is down,
 .B jitsi_up
 is 0,
 .B jitsi_scrape_error
-has the reason as a label, and the log has the cause and what to do about it.
+names the reason in a label, and the log contains the cause and the remedy.
 .I /health
 answers without asking the bridge.
 .PP
-Without a path in
-.BR \-\-url ,
-the bridge is asked for
+If
+.B \-\-url
+contains no path, the exporter asks for
 .IR /colibri/stats ,
-and if that is answered with 404, for its own
+and after 404 for the bridge's own
 .IR /metrics .
 The first needs the REST API of the bridge:
 .B videobridge.apis.rest.enabled = true
@@ -113,10 +113,10 @@ in jvb.conf, or
 in docker\-jitsi\-meet.
 The second is enabled by default and complete since release 2.3\-179 (November 2024).
 .PP
-Most options have an environment variable. The command line overrides it. Blanks and line breaks at its ends are ignored, and an
-empty variable counts as not set.
-Several addresses to listen on are separated by commas in the variable; on the command line the option is repeated.
-Of any other option that is repeated, the last one counts, and the log says which was dropped.
+Most options have an environment variable, which the command line overrides. Blanks and line breaks around the value of a variable are
+ignored, and an empty variable counts as not set.
+To listen on several addresses, separate them by commas in the variable, or repeat the option on the command line.
+If another option is repeated, the last one counts, and the log names the one that was overridden.
 A switch is on with
 .BR true ", " 1 ", " yes " or " on ,
 and off with
@@ -154,7 +154,7 @@ An option or its value is wrong; standard error names it.
 A second signal ended the grace period for requests in flight.
 .SH SIGNALS
 SIGTERM and SIGINT stop the program.
-SIGHUP makes it read the web configuration and the files it names again, which it does anyway when they change.
+SIGHUP makes it read the web configuration and the files it names again. It also notices changed files by itself.
 .SH FILES
 .TP
 .I /etc/default/jitsiexporter
