@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -24,15 +24,7 @@ impl Client {
     pub fn get(&mut self, path: &str, headers: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         self.0.get_mut().write_all(request.as_bytes()).expect("the connection is kept");
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert!(self.0.read_line(&mut head).expect("a response") > 0, "the exporter hung up");
-        }
-        let mut answer = Answer::parse(head.as_bytes());
-        let mut body = vec![0; answer.header("content-length").expect("a length").parse().expect("a number")];
-        self.0.read_exact(&mut body).expect("the whole response");
-        answer.body = String::from_utf8(body).expect("text");
-        answer
+        Answer::read(&mut self.0).expect("the whole response")
     }
 }
 

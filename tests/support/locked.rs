@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,17 +172,7 @@ impl Connection {
     pub fn request(&mut self, method: &str, path: &str, headers: &str) -> io::Result<Answer> {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         self.0.get_mut().write_all(request.as_bytes())?;
-        let mut response = Vec::new();
-        while !response.ends_with(b"\r\n\r\n") {
-            if self.0.read_until(b'\n', &mut response)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-        let length = Answer::parse(&response).header("content-length").expect("a length").parse().expect("a number");
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        response.extend(body);
-        Ok(Answer::parse(&response))
+        Answer::read(&mut self.0)
     }
 }
 

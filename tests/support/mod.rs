@@ -8,7 +8,7 @@ pub mod faults;
 
 use std::collections::HashMap;
 use std::io;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -393,6 +393,22 @@ impl Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    /// Reads one response with a length from a connection that is kept.
+    pub fn read(connection: &mut impl BufRead) -> io::Result<Self> {
+        let mut response = Vec::new();
+        while !response.ends_with(b"\r\n\r\n") {
+            if connection.read_until(b'\n', &mut response)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let length: usize =
+            Self::parse(&response).header("content-length").expect("a length").parse().expect("a number");
+        let head = response.len();
+        response.resize(head + length, 0);
+        connection.read_exact(&mut response[head..])?;
+        Ok(Self::parse(&response))
     }
 
     /// The body of a scrape.
