@@ -338,13 +338,7 @@ fn usage_errors_are_one_line_with_option_and_value() {
             "--listen-address http://localhost:9700",
             "\"http://localhost:9700\" has a scheme, and should be just host:port or :port",
         ),
-        ("--listen-address tcp://:9700/", "has a scheme"),
-        ("--listen-address localhost:9700/metrics", "has a path, and should be just host:port or :port"),
-        ("--listen-address :9700,[::1]:9701", "has a comma: repeat the option for each address"),
         ("--listen-address 9700", "--listen-address: \"9700\" is not host:port or :port"),
-        ("--listen-address :x", "--listen-address: \":x\" is not host:port or :port"),
-        ("--listen-address :99999", "--listen-address: \":99999\" is not"),
-        ("--listen-address ::1:9700", "--listen-address: \"::1:9700\" needs brackets around an IPv6 address"),
         ("-port x", "-port: \"x\" is not a port from 0 to 65535"),
         ("-host h --port=65536", "--port: \"65536\" is not a port from 0 to 65535"),
         ("--timeout 0", "--timeout: \"0\" is not a duration from 1ms to 60m, such as 5s"),
@@ -556,21 +550,4 @@ fn address_without_host_is_every_interface() {
         TcpStream::connect(("::1", port)).expect("v6");
     }
     assert_eq!(exporter.get("/health").body, "ok");
-}
-
-#[test]
-fn localhost_is_every_loopback_address() {
-    // Whatever /etc/hosts says. -port implies localhost.
-    for args in [["--listen-address", "localhost:0"], ["--listen-address", "LOCALHOST.:0"], ["-port", "0"]] {
-        let exporter = Exporter::start(&args, &[]);
-        assert_eq!(exporter.get("/health").body, "ok", "{args:?}");
-        let mut line = format!("listens on http://127.0.0.1:{}/metrics", exporter.address().port());
-        // Not every machine has IPv6.
-        if TcpListener::bind("[::1]:0").is_ok() {
-            let address = format!("[::1]:{}", exporter.address().port());
-            TcpStream::connect(&address).unwrap_or_else(|error| panic!("{args:?}: {address}: {error}"));
-            line.extend([" and http://", &address, "/metrics"]);
-        }
-        assert!(exporter.log()[0].contains(&format!("{line}, bridge ")), "{:?}: {line}", exporter.log());
-    }
 }
