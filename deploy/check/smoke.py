@@ -7,10 +7,8 @@
 The last argument is the binary; an emulator may stand before it. Needs openssl for the certificates.
 """
 
-import contextlib
 import pathlib
 import re
-import socket
 import ssl
 import subprocess
 import sys
@@ -79,20 +77,13 @@ def main():
     code, out, _ = run("--version")
     check(code == 0 and re.fullmatch(r"jitsiexporter \d+\.\d+\.\d+\S*( \([0-9a-f]{12}\))?\n", out), f"--version says {out.strip()}")
     check_demo()
-    with tempfile.TemporaryDirectory(prefix="smoke-") as folder, contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
         folder = pathlib.Path(folder)
         check_tls(folder)
         code, out, _ = run("--once", "--url", Bridge(response).url.replace("127.0.0.1", "localhost"), "--legacy-names")
         check(code == 0 and "\njitsi_conferences " in out, "--once prints a scrape")
-        (folder / "no.pem").write_text("nothing of the kind\n")
-        port = taken.getsockname()[1]
-        for option, value, status, words in [
-            ("--ca-file", f"{folder}/no.pem", 2, ["no PEM certificate", "no.pem"]),
-            ("--ca-file", f"{folder}/absent.pem", 2, ["absent.pem"]),
-            ("--listen-address", f"127.0.0.1:{port}", 1, [f":{port}"]),
-        ]:
-            code, _, log = run(option, value)
-            check(code == status and all(word in log for word in words), f"a wrong {option}: {log.strip()}")
+        code, _, log = run("--ca-file", f"{folder}/absent.pem")
+        check(code == 2 and "absent.pem" in log, f"a wrong --ca-file: {log.strip()}")
     return []
 
 
