@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A real Prometheus scrapes a fleet of exporters; its API says what it stored.
 
-For each report of fixtures/ there are two exporters, one with standard and one with legacy names. One more has a bridge that is down,
-and one a bridge that accepts connections and never responds. The scrape configuration is that of the README, with these targets and a
-short interval. Another exporter has a web configuration: TLS, client certificates and a password. One job has the right credentials
-for it; the other jobs must be rejected.
+For each report of fixtures/ there are two exporters, one with standard and one with legacy names. Two more have a bridge that accepts
+connections and never responds. The scrape configuration is that of the README, with these targets and a short interval. Another
+exporter has a web configuration: TLS, client certificates and a password. One job has the right credentials for it; the other jobs
+must be rejected.
 
 For every exporter `up` is 1; the samples of the report's golden file (fixtures/expected) are stored with their values, and no
 others, with its types, units and help texts; without a report `jitsi_up` is 0, with the right reason.
@@ -25,7 +25,6 @@ import re
 import socket
 import sys
 import tempfile
-import threading
 import time
 
 # No __pycache__ among the sources.
@@ -50,31 +49,10 @@ ADDED = re.compile(r"up|scrape_(duration_seconds|samples_scraped|samples_post_me
 
 
 @contextlib.contextmanager
-def dead_bridge():
-    """The URL of a port that is reserved and refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-@contextlib.contextmanager
 def hung_bridge():
-    """The URL of a port that accepts every connection and never responds."""
+    """The URL of a port whose connections stay in the queue of its listener."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        held = []
-
-        def accept():
-            with contextlib.suppress(OSError):
-                while True:
-                    held.append(listener.accept()[0])
-
-        threading.Thread(target=accept, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            for connection in held:
-                connection.close()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @dataclasses.dataclass
@@ -102,10 +80,10 @@ class Target:
 def start_fleet(binary, stack):
     reports = {file.stem: file.read_bytes() for file in sorted(FIXTURES.glob("*.json"))}
     bridges = Bridge(lambda path: (200, reports[path.split("/")[1]]))
-    dead, hung = stack.enter_context(dead_bridge()), stack.enter_context(hung_bridge())
+    hung = stack.enter_context(hung_bridge())
     for naming in expositions.NAMINGS:
         rows = [(name, f"{bridges.url}/{name}/colibri/stats") for name in reports]
-        for name, url, *reason in [*rows, ("a dead bridge", dead, "connect"), ("a hung bridge", hung, "timeout")]:
+        for name, url, *reason in [*rows, ("a hung bridge", hung, "timeout")]:
             names = ["--legacy-names"] if naming == "legacy" else []
             started = stack.enter_context(exporter(binary, "--url", url, *names))
             yield Target(name, naming, started.address, *reason)
