@@ -528,17 +528,11 @@ fn stress_has_the_limits_of_the_alerts() {
 }
 
 #[test]
-fn legends_show_an_extreme() {
-    for (place, panel) in panels_of(&["timeseries"]) {
-        let calculated = &panel["options"]["legend"]["calcs"][0];
-        assert!(["max", "min"].contains(&text(calculated)), "{place}: {calculated}");
-    }
-}
-
-#[test]
-fn axes_fit_what_is_counted() {
+fn axes_and_legends_fit_what_is_counted() {
     for (place, panel) in panels_of(&["timeseries"]) {
         let defaults = &panel["fieldConfig"]["defaults"];
+        let calculated = text(&panel["options"]["legend"]["calcs"][0]);
+        assert!(["max", "min"].contains(&calculated), "{place}: the legend shows {calculated}, not an extreme");
         let bounded = defaults["max"].is_number() || defaults["custom"]["axisSoftMax"].is_number();
         match text(&defaults["unit"]) {
             "short" => assert_eq!(defaults["decimals"], 0, "{place}: an axis of counts has no halves"),
