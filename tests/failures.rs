@@ -64,25 +64,15 @@ fn names_the_documents_at_other_paths_of_a_bridge() {
     }
 }
 
-/// A bridge whose responses depend on the path, for example because its REST API is off.
-fn by_path(respond: fn(&str) -> String) -> FakeBridge {
-    FakeBridge::by_head(move |stream, head| {
-        let path = head.split(' ').nth(1).unwrap_or_default();
-        stream.write_all(respond(path).as_bytes()).map(|()| KeepAlive)
-    })
-}
-
-/// The responses of a bridge without the REST API.
-fn without_rest(path: &str) -> String {
-    match path {
-        "/metrics" => ok(NATIVE),
-        _ => response("404 Not Found", "text/html;charset=iso-8859-1", &"<html>Not Found</html>".repeat(20)),
-    }
-}
-
 #[test]
 fn asks_the_second_path_on_the_same_connection_if_the_first_is_404() {
-    let bridge = by_path(without_rest);
+    // The REST API is off.
+    let bridge = FakeBridge::by_head(|stream, head| {
+        let missing =
+            || response("404 Not Found", "text/html;charset=iso-8859-1", &"<html>Not Found</html>".repeat(20));
+        let answer = if head.starts_with("GET /metrics ") { ok(NATIVE) } else { missing() };
+        stream.write_all(answer.as_bytes()).map(|()| KeepAlive)
+    });
     let url = format!("http://{}", bridge.address());
     let exporter = Exporter::before(&url, &[]);
     assert!(exporter.log()[0].contains(&format!("bridge {url} (/colibri/stats, or /metrics if that is 404), names")));
