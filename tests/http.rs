@@ -7,7 +7,6 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -341,25 +340,17 @@ fn odd_requests_are_answered_at_once_and_their_connection_closed() {
     assert_eq!(bridge.hits(), 0);
 }
 
-/// An exporter with a limit that the shell sets.
-fn limited(limit: &str, user: Option<u32>, url: &str) -> Exporter {
-    let mut program = PathBuf::from(command(&[], &[]).get_program());
-    if let Some(user) = user {
-        // Where that user can run it.
-        let copy = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{user}"));
-        fs::copy(&program, &copy).unwrap();
-        program = copy;
-    }
+/// An exporter of a user who may have so many threads.
+fn limited(threads: usize, user: u32, url: &str) -> Exporter {
+    // Where that user can run it.
+    let copy = std::env::temp_dir().join(format!("jitsiexporter-test-limits-{user}"));
+    fs::copy(command(&[], &[]).get_program(), &copy).unwrap();
     let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("{{ {limit}; }} 2>/dev/null && exec \"$0\" \"$@\"")]).arg(&program);
+    let limit = format!("{{ ulimit -u {threads} || ulimit -p {threads}; }} 2>/dev/null && exec \"$0\" \"$@\"");
+    limited.args(["-c", &limit]).arg(&copy).uid(user);
     limited.args(["--url", url, "--listen-address", "127.0.0.1:0", "--timeout", "60"]);
-    if let Some(user) = user {
-        limited.uid(user);
-    }
     let exporter = Exporter::spawn(limited).expect("it starts");
-    if user.is_some() {
-        fs::remove_file(program).unwrap();
-    }
+    fs::remove_file(copy).unwrap();
     exporter
 }
 
@@ -371,17 +362,17 @@ fn another_user(number: u32) -> Option<u32> {
 #[test]
 fn idle_connections_make_room_when_descriptors_or_threads_run_out() {
     let bridge = FakeBridge::json(CURRENT);
-    let limits = [("ulimit -n 100", None, 100)].into_iter();
-    let users = another_user(1);
-    for (limit, user, idle) in limits.chain(users.map(|user| ("ulimit -u 4 || ulimit -p 4", Some(user), 10))) {
-        let exporter = limited(limit, user, &bridge.url());
+    let few_descriptors = Exporter::before(&bridge.url(), &["--timeout", "60"]);
+    limit_descriptors(&few_descriptors, 100);
+    let few_threads = another_user(1).map(|user| limited(4, user, &bridge.url()));
+    for (exporter, idle) in few_threads.map(|exporter| (exporter, 10)).into_iter().chain([(few_descriptors, 100)]) {
         // After a response, a connection may be idle for longer than the scrapes below wait.
         let _idle: Vec<_> = (0..idle).map(|_| exporter.open("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
         for _ in 0..20 {
             assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
         }
         let log = exporter.log();
-        assert_eq!((log.len(), log[1].contains("cannot accept a connection")), (2, true), "{limit}: {log:?}");
+        assert_eq!((log.len(), log[1].contains("cannot accept a connection")), (2, true), "{log:?}");
     }
 }
 
@@ -465,7 +456,7 @@ fn serves_one_client_at_a_time_with_the_fewest_descriptors() {
 fn lookup_without_a_thread_is_not_a_timeout() {
     let Some(user) = another_user(2) else { return };
     // One thread accepts, one serves the connection, and none is left.
-    let exporter = limited("ulimit -u 2 || ulimit -p 2", Some(user), "http://bridge.invalid:8080");
+    let exporter = limited(2, user, "http://bridge.invalid:8080");
     assert_eq!(exporter.metrics().reason(), Some("resolve"));
     exporter.wait_for_log("\"bridge.invalid\": resource temporarily unavailable");
 }
