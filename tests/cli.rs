@@ -481,15 +481,8 @@ fn files_are_named_by_option_and_path() {
 fn errors_of_the_system_are_in_its_own_words() {
     let bridge = FakeBridge::json(CURRENT);
     let mut full = command(&["--once", "--url", &bridge.url()], &[]);
-    let full = full
-        .stdout(File::create("/dev/full").unwrap())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-        .wait_with_output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&full.stderr), "jitsiexporter: cannot print: no space left on device\n");
-    assert_eq!(full.status.code(), Some(1));
+    let (code, _, error) = output(full.stdout(File::create("/dev/full").unwrap()));
+    assert_eq!((code, &*error), (Some(1), "jitsiexporter: cannot print: no space left on device\n"));
     // Standard input, output and error are three.
     for descriptors in 4..16 {
         for args in [

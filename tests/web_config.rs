@@ -20,7 +20,7 @@ use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
-use support::{Answer, CURRENT, Exporter, Exposition, FakeBridge, command, eventually};
+use support::{Answer, CURRENT, Exporter, Exposition, FakeBridge, command, eventually, run};
 
 /// The section for TLS with the files that [`Server`] writes.
 const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
@@ -485,11 +485,9 @@ fn refuses_in_one_line_with_file_and_key() {
     let files = Files::new();
     let path = files.folder.path().to_str().unwrap();
     let refused = |file: &str, message: &str| {
-        let output = command(&["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", file], &[]).output();
-        let output = output.unwrap();
-        let log = String::from_utf8(output.stderr).unwrap();
+        let (code, _, log) = run(&["--demo", "--listen-address", "127.0.0.1:0", "--web-config-file", file]);
         let expected = format!("jitsiexporter: {file}: {message}\n").replace("FOLDER", path);
-        assert_eq!((output.status.code(), log), (Some(1), expected));
+        assert_eq!((code, log), (Some(1), expected));
     };
     for (_, message, config) in table().filter(|(kind, ..)| ["refuse", "strict"].contains(kind)) {
         refused(&files.folder.write("web.yml", &config), message);
