@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -454,24 +455,30 @@ fn exit_codes() {
 
 #[test]
 fn files_are_named_by_option_and_path() {
-    let (code, _, error) = run(&["--ca-file", "http://me:secret@jvb"]);
-    assert_eq!(
-        (code, &*error),
-        (Some(2), "jitsiexporter: --ca-file: \"http://***@jvb\" cannot be read: no such file or directory\n")
-    );
-    let mut unreadable = command(&["--ca-file"], &[]);
-    unreadable.arg(std::ffi::OsString::from_vec(b"/no/such/\xff".to_vec()));
-    let (code, _, error) = output(&mut unreadable);
-    assert_eq!(
-        (code, &*error),
-        (Some(2), "jitsiexporter: --ca-file: \"/no/such/\u{fffd}\" cannot be read: no such file or directory\n")
-    );
     let damaged = std::env::temp_dir().join(format!("jitsiexporter-test-pem-{}", std::process::id()));
     std::fs::write(&damaged, b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n").unwrap();
-    let (code, _, error) = run(&["--ca-file", damaged.to_str().unwrap()]);
+    for (file, complaint) in [
+        ("http://me:secret@jvb".into(), "\"http://***@jvb\" cannot be read: no such file or directory"),
+        (
+            OsString::from_vec(b"/no/such/\xff".into()),
+            "\"/no/such/\u{fffd}\" cannot be read: no such file or directory",
+        ),
+        (damaged.clone().into(), "\" is not valid PEM"),
+        (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into(),
+            "/Cargo.toml\" has no PEM certificate (-----BEGIN CERTIFICATE-----)",
+        ),
+        ("/".into(), "\"/\" cannot be read: is a directory"),
+        ("/dev/zero".into(), "\"/dev/zero\" is larger than 4 MiB"),
+    ] {
+        let (code, _, error) = output(command(&["--ca-file"], &[]).arg(file));
+        assert!(
+            error.starts_with("jitsiexporter: --ca-file: \"") && error.ends_with(&format!("{complaint}\n")),
+            "{error}"
+        );
+        assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+    }
     std::fs::remove_file(&damaged).unwrap();
-    assert_eq!(code, Some(2));
-    assert_eq!(error, format!("jitsiexporter: --ca-file: \"{}\" is not valid PEM\n", damaged.display()));
     // Files are not opened if something else is wrong.
     let (_, _, error) = run(&["--ca-file", "/no/such", "--timeout", "x"]);
     assert!(error.contains("--timeout") && error.lines().count() == 1, "{error}");

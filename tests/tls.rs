@@ -17,7 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use support::faults::{assert_failure, assert_timeout};
-use support::{CURRENT, Exporter, FakeBridge, ok, run};
+use support::{CURRENT, Exporter, FakeBridge, ok};
 
 /// The settings of a bridge with this certificate. It may require client certificates of an authority.
 fn config(
@@ -283,17 +283,4 @@ fn ends_slow_handshakes_and_responses_with_the_budget() {
         let _ = connection.write_tls(&mut record);
         record
     });
-}
-
-#[test]
-fn rejects_ca_file_without_a_certificate() {
-    for (file, complaint) in [
-        ("/no/such/file.pem", "--ca-file: \"/no/such/file.pem\" cannot be read: no such file or directory"),
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "/Cargo.toml\" has no PEM certificate"),
-        ("/", "cannot be read: is a directory"),
-        ("/dev/zero", "\"/dev/zero\" is larger than 4 MiB"),
-    ] {
-        let (code, _, error) = run(&["--once", "--ca-file", file]);
-        assert!(code == Some(2) && error.contains(complaint) && error.lines().count() == 1, "{error}");
-    }
 }
