@@ -78,9 +78,6 @@ soon "killed, it is restarted" '[ "$(systemctl show -P NRestarts jitsiexporter)"
 set_options JITSIEXPORTER_TIMEOUT=soon
 soon "a wrong option is named in the journal" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_TIMEOUT: .soon. is not"'
 [ "$(property ExecMainStatus) $(property ActiveState)" = "2 failed" ] || fail "it is restarted with a wrong option"
-inside 'echo nothing of the kind >/etc/ssl/no.pem'
-set_options JITSIEXPORTER_CA_FILE=/etc/ssl/no.pem
-soon "a CA file that is not PEM is named in the journal" 'journalctl -u jitsiexporter | grep "JITSIEXPORTER_CA_FILE: ./etc/ssl/no.pem. \(cannot be read\|has no PEM\)"'
 set_options JITSIEXPORTER_LISTEN_ADDRESS=10.9.9.9:9700
 soon "an address that does not exist is named in the journal" 'journalctl -u jitsiexporter | grep "cannot listen on 10.9.9.9:9700"'
 inside 'ip address add 10.9.9.9/32 dev lo'
