@@ -502,11 +502,12 @@ fn rows_and_panels_that_texts_name_exist() {
 }
 
 #[test]
-fn pictures_of_dashboards_are_small() {
+fn pictures_of_dashboards_are_small_and_linked() {
     /// The largest size of a picture, in bytes.
     const LARGEST: usize = 300 * 1024;
     for path in ["docs/images/fleet.png", "docs/images/videobridge.png"] {
         let picture = fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(read("README.md").contains(&format!("]({path})")), "{path}");
         assert!(picture.starts_with(b"\x89PNG") && picture.len() <= LARGEST, "{path}: {} bytes", picture.len());
     }
 }
