@@ -4,7 +4,6 @@ mod support;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -18,7 +17,7 @@ use proptest::sample::select;
 use jitsiexporter::cli::{self, Command, Config, parse};
 use jitsiexporter::metrics::family::Naming::{Legacy, Standard};
 use jitsiexporter::metrics::format::Format::Text;
-use support::{CURRENT, Exporter, Exposition, FakeBridge, command, output, run};
+use support::{Answer, CURRENT, Exporter, Exposition, FakeBridge, command, output, run, send};
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -153,11 +152,8 @@ fn several_addresses_are_all_used() {
     let addresses: Vec<_> = exporter.log()[0].split("http://127.0.0.").skip(1).map(|url| url[..1].to_owned()).collect();
     assert_eq!(addresses, ["2", "1"], "{:?}", exporter.log());
     for url in exporter.log()[0].split("http://").skip(1).take(2) {
-        let mut stream = TcpStream::connect(url.split('/').next().unwrap()).unwrap();
-        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+        let answer = send(url.split('/').next().unwrap(), "GET /health HTTP/1.0\r\n\r\n");
+        assert_eq!(Answer::parse(&answer).body, "ok", "{url}");
     }
 }
 

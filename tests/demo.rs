@@ -4,8 +4,6 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use jitsiexporter::demo;
@@ -14,7 +12,7 @@ use jitsiexporter::metrics::family::Naming::Standard;
 use jitsiexporter::metrics::format::Format::OpenMetrics;
 use jitsiexporter::scrape::expose;
 use support::exposition::members;
-use support::{Answer, CURRENT, Exporter, Exposition, fixtures, json_files, run};
+use support::{Answer, CURRENT, Exporter, Exposition, fixtures, json_files, run, send};
 
 fn exposed(report: &str) -> Exposition {
     Exposition::of(&expose(Ok(report.as_bytes()), || Duration::ZERO, Standard, OpenMetrics).text)
@@ -115,10 +113,7 @@ fn needs_no_bridge() {
     let (_, bridge) = line.split_once("bridge http://").expect("the URL of the bridge");
     let (address, _) = bridge.split_once("/colibri/stats").expect("its path");
     for (path, status) in [("/colibri/stats", 200), ("/metrics", 200), ("/colibri/stats/", 404), ("/", 404)] {
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        let answer = send(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
         assert_eq!(Answer::parse(&answer).status, status, "{path}");
     }
 }

@@ -477,8 +477,7 @@ fn full_log_pipe_delays_neither_scrapes_nor_the_stop() {
     }
     // From here on the log is not read. Each SIGHUP writes a line.
     let address = first.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut stream = support::open(address, "");
     let mut responds = || {
         kill_process(Pid::from_child(&process), Signal::HUP).unwrap();
         stream.write_all(SCRAPE.as_bytes()).unwrap();
@@ -525,10 +524,7 @@ impl Served {
     }
 
     fn open(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream.write_all(bytes.as_ref()).unwrap();
-        stream
+        support::open(self.address, bytes)
     }
 
     /// Waits until this many requests have arrived and all connections are closed.

@@ -9,7 +9,7 @@ pub mod faults;
 use std::collections::HashMap;
 use std::io;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -309,22 +309,12 @@ impl Exporter {
 
     /// Connects and sends bytes. Reading from the connection has a timeout.
     pub fn open(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address()).expect("the exporter listens");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        // The exporter may close the connection before it has read everything.
-        let _ = stream.write_all(bytes.as_ref());
-        stream
+        open(self.address(), bytes)
     }
 
     /// Sends bytes and reads until the exporter closes.
     pub fn send(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
-        let mut answer = Vec::new();
-        // A reset also ends the response: the exporter did not read everything.
-        if let Err(error) = self.open(bytes).read_to_end(&mut answer) {
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the exporter does not close");
-        }
-        answer
+        send(self.address(), bytes)
     }
 
     /// Sends a signal to the process.
@@ -349,6 +339,26 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Connects and sends bytes. Reading from the connection has a timeout.
+pub fn open(address: impl ToSocketAddrs, bytes: impl AsRef<[u8]>) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("the exporter listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    // The exporter may close the connection before it has read everything.
+    let _ = stream.write_all(bytes.as_ref());
+    stream
+}
+
+/// Connects, sends bytes and reads until the exporter closes.
+pub fn send(address: impl ToSocketAddrs, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // A reset also ends the response: the exporter did not read everything.
+    if let Err(error) = open(address, bytes).read_to_end(&mut answer) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the exporter does not close");
+    }
+    answer
 }
 
 /// The exporter with these arguments, and nothing in its environment but this.
