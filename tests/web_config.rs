@@ -629,10 +629,16 @@ fn reloads_once_descriptors_are_available_again() {
 fn loosening_requires_a_restart() {
     let ca = authority("clients");
     let required = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n");
-    let server = Server::start(&required, &[("ca.pem", &ca.pem())]);
-    server.folder.replace("web.yml", TLS);
-    assert!(!server.lets_in(&server.client()));
-    server.exporter.wait_for_log("client certificates are no longer required, which takes a restart");
+    for (before, after, what) in [
+        (required.clone(), TLS, "client certificates are no longer required"),
+        (format!("{required}  client_allowed_sans: [a.example]\n"), &*required, "client_allowed_sans is gone"),
+        (format!("{required}  min_version: TLS13\n"), &*required, "min_version is lower"),
+    ] {
+        let server = Server::start(&before, &[("ca.pem", &ca.pem())]);
+        server.folder.replace("web.yml", after);
+        assert!(!server.lets_in(&server.client()));
+        server.exporter.wait_for_log(&format!("{what}, which takes a restart"));
+    }
 
     let server = Server::start("", &[]);
     assert_eq!(server.exporter.get("/metrics").status, 200);

@@ -78,7 +78,8 @@ struct State {
 /// What applies to new connections and requests.
 pub struct Rules {
     tls: Option<Arc<ServerConfig>>,
-    requires_certificate: bool,
+    /// What `tls` was made from.
+    section: Option<settings::Tls>,
     users: Users,
     gate: Arc<Gate>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -182,7 +183,7 @@ impl Contents {
         };
         Ok(Rules {
             tls: config,
-            requires_certificate: tls.is_some_and(|tls| tls.requires_certificate()),
+            section: tls,
             users: Users::new(users, before),
             gate: Arc::clone(gate),
             headers: headers.into_iter().map(header).collect::<Result<_, _>>()?,
@@ -225,18 +226,20 @@ impl Rules {
     /// The requirement that `next` would drop, if any. Dropping one takes a restart, because a file that is read while it is being
     /// written may look like that.
     fn loosened_by(&self, next: &Self) -> Option<&'static str> {
-        if self.tls.is_some() && next.tls.is_none() {
-            Some("tls_server_config is gone")
-        } else if self.tls.is_none() && next.tls.is_some() {
+        let of_tls = match (&self.section, &next.section) {
+            (Some(_), None) => Some("tls_server_config is gone"),
             // TLS cannot be turned on either: the clients speak plain HTTP.
-            Some("tls_server_config is new")
-        } else if self.requires_certificate && !next.requires_certificate {
-            Some("client certificates are no longer required")
-        } else if !self.users.is_empty() && next.users.is_empty() {
-            Some("basic_auth_users is gone")
-        } else {
-            None
-        }
+            (None, Some(_)) => Some("tls_server_config is new"),
+            (Some(now), Some(next)) if now.requires_certificate() && !next.requires_certificate() => {
+                Some("client certificates are no longer required")
+            }
+            (Some(now), Some(next)) if now.client_allowed_sans.is_some() && next.client_allowed_sans.is_none() => {
+                Some("client_allowed_sans is gone")
+            }
+            (Some(now), Some(next)) if now.min_version > next.min_version => Some("min_version is lower"),
+            _ => None,
+        };
+        of_tls.or((!self.users.is_empty() && next.users.is_empty()).then_some("basic_auth_users is gone"))
     }
 }
 
