@@ -131,7 +131,7 @@ causes! {
     OtherPath: "no_statistics", "this path does not have the statistics of a bridge",
         "use /colibri/stats or /metrics, or a --url without a path (http://HOST:8080), which asks both";
     NoStatistics: "no_statistics", "the response has no statistics of a bridge",
-        "is this the private port of a bridge (8080)?";
+        "is this the private port of a bridge (8080)? It has them at /colibri/stats and /metrics";
     Jicofo: "no_statistics", "the statistics are Jicofo's, not a bridge's",
         "use the URL of the bridge (port 8080). Prometheus can scrape Jicofo's own /metrics directly";
 }

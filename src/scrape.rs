@@ -23,13 +23,15 @@ pub struct Scrape {
 #[must_use]
 pub fn scrape(bridge: &Bridge, budget: Duration, names: Naming, format: Format) -> Scrape {
     let start = Instant::now();
-    let (body, from) = match bridge.fetch(budget) {
-        Ok(answer) => (Ok(answer.body), Some(answer.from)),
+    let (body, source) = match bridge.fetch(budget) {
+        Ok(answer) => (Ok(answer.body), Some(answer.source)),
         Err(error) => (Err(error), None),
     };
     let mut scrape = expose(body, || start.elapsed(), names, format);
-    if let Some(from) = from {
-        scrape.error = scrape.error.map(|error| bridge::explain(from, error));
+    match (source, scrape.error.take()) {
+        (Some(source), Some(error)) => scrape.error = Some(bridge::explain(source, error)),
+        (Some(source), None) => bridge.accepted(source),
+        (None, error) => scrape.error = error,
     }
     scrape
 }

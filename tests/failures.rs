@@ -57,10 +57,11 @@ fn names_the_documents_at_other_paths_of_a_bridge() {
     let idle = include_str!("../fixtures/elsewhere/stats-idle.json");
     for (path, words) in [
         ("/stats", "/stats of a bridge contains debug data; use /colibri/stats or /metrics, or a --url without a path"),
-        ("", "the response has no statistics of a bridge; is this the private port"),
+        ("", "the response has no statistics of a bridge (/colibri/stats); is this the private port"),
     ] {
         let bridge = FakeBridge::json(idle);
-        assert_failure(&format!("http://{}{path}", bridge.address()), &[], "no_statistics", words);
+        let exporter = assert_failure(&format!("http://{}{path}", bridge.address()), &[], "no_statistics", words);
+        assert!(!exporter.log().iter().any(|line| line.ends_with(" answers")), "{:?}", exporter.log());
     }
 }
 
@@ -122,6 +123,8 @@ fn reports_what_the_second_path_says() {
         // Without any byte of a response, a pooled connection looks stale, and the request is repeated.
         let repeated = then == KeepAlive && fault.reason == "connect" && bridge.hits() == 3;
         assert!(repeated || scrape.reason() == Some(fault.reason), "{}: {}", fault.name, scrape.text);
+        let answers = exporter.log().iter().any(|line| line.contains("metrics answers"));
+        assert!(repeated || !answers, "{}: {:?}", fault.name, exporter.log());
         assert!(exporter.metrics().is_up(), "after {}: {:?}", fault.name, exporter.log());
     }
 }

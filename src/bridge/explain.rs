@@ -4,7 +4,7 @@ use ureq::Body;
 use ureq::http::{Response, Uri, header};
 
 use super::url::PATHS;
-use super::{BridgeUrl, is_https};
+use super::{BridgeUrl, Source, is_https};
 use crate::error::{Cause, ScrapeError};
 use crate::words::without_credentials;
 
@@ -54,10 +54,14 @@ fn shown(target: &str) -> String {
     without_credentials(&target[..end])
 }
 
-/// Makes the error of a JSON document more precise if the URL tells more. The reason stays the same.
+/// Makes the error of a document more precise if the URL tells more, and names the paths that were asked. The reason stays the same.
 #[cold]
 #[must_use]
-pub fn document(from: &Uri, error: ScrapeError) -> ScrapeError {
+pub fn document(source: Source, error: ScrapeError) -> ScrapeError {
+    source.named(of_path(source.uri, error))
+}
+
+fn of_path(from: &Uri, error: ScrapeError) -> ScrapeError {
     let path = from.path().trim_end_matches('/');
     match error.cause() {
         Cause::NoStatistics | Cause::NotObject | Cause::Empty if from.port_u16() == Some(JICOFO) => {
@@ -147,7 +151,7 @@ mod tests {
             ("http://jvb:8888/stats", Cause::NoStatistics, "not a bridge's: port 8888 is for Jicofo"),
             ("http://jvb:8888/metrics", Cause::NoStatistics, "not a bridge's: port 8888 is for Jicofo"),
         ] {
-            let error = document(&from.parse().unwrap(), cause.into());
+            let error = of_path(&from.parse().unwrap(), cause.into());
             assert!(error.to_string().contains(expected), "{from}: {error}");
             assert_eq!(error.reason(), cause.explanation().reason);
         }

@@ -68,8 +68,35 @@ pub struct Bridge {
 pub struct Answer<'a> {
     /// At most [`MAX_BODY`] bytes.
     pub body: Vec<u8>,
-    /// The URL that was asked.
-    pub from: &'a Uri,
+    /// What was asked.
+    pub source: Source<'a>,
+}
+
+/// What was asked for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    uri: &'a Uri,
+    /// Which of the two paths of a bridge, if the URL has none.
+    path: Option<Path>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    First,
+    Second,
+}
+
+impl Source<'_> {
+    /// Adds the paths that were asked to an error, if neither the URL nor the remedy names them.
+    fn named(self, error: ScrapeError) -> ScrapeError {
+        match self.path {
+            Some(Path::First) => error.asked("/colibri/stats"),
+            Some(Path::Second) if error.cause() != Cause::NotFoundBoth => {
+                error.asked("/metrics, after 404 for /colibri/stats")
+            }
+            _ => error,
+        }
+    }
 }
 
 impl Bridge {
@@ -119,25 +146,28 @@ impl Bridge {
         let deadline = Instant::now() + budget;
         let (first, second) = self.url.uris();
         let response = self.ask(first, deadline)?;
-        let Some(second) = second else { return self.read(first, response) };
-        if response.status() != StatusCode::NOT_FOUND {
-            let answer = self.read(first, response).map_err(|error| error.asked(url::PATHS[0]))?;
-            self.notes.add(Note::First, || format!("{} answers", url::PATHS[0]));
-            return Ok(answer);
-        }
+        let source = Source { uri: first, path: second.map(|_| Path::First) };
+        let Some(second) = second.filter(|_| response.status() == StatusCode::NOT_FOUND) else {
+            return self.read(source, response);
+        };
         // The connection goes back to the pool only if the whole body has been read. Otherwise the second request opens a new one.
         let page = response.into_body().into_with_config().limit(MAX_PAGE).read_to_vec();
         if let Err(error @ Error::Timeout(_)) = page {
-            return Err(self.failed(error).asked(url::PATHS[0]));
+            return Err(source.named(self.failed(error)));
         }
-        let answer = self.ask(second, deadline).and_then(|response| self.read(second, response));
-        let answer = answer.map_err(|error| match error.cause() {
-            // The remedy already names both paths.
-            Cause::NotFoundBoth => error,
-            _ => error.asked("/metrics, after 404 for /colibri/stats"),
-        })?;
-        self.notes.add(Note::Second, || format!("{} answers, after 404 for {}", url::PATHS[1], url::PATHS[0]));
-        Ok(answer)
+        let source = Source { uri: second, path: Some(Path::Second) };
+        let response = self.ask(second, deadline).map_err(|error| source.named(error))?;
+        self.read(source, response)
+    }
+
+    /// Notes which path answers, once the answer turns out to be the report of a bridge.
+    pub fn accepted(&self, source: Source) {
+        let [first, second] = url::PATHS;
+        match source.path {
+            Some(Path::First) => self.notes.add(Note::First, || format!("{first} answers")),
+            Some(Path::Second) => self.notes.add(Note::Second, || format!("{second} answers, after 404 for {first}")),
+            None => {}
+        }
     }
 
     /// Sends a request and reads the head of the response.
@@ -165,19 +195,21 @@ impl Bridge {
 
     /// Reads the body of a response.
     #[inline(never)]
-    fn read<'a>(&self, from: &'a Uri, response: Response<Body>) -> Result<Answer<'a>, ScrapeError> {
+    fn read<'a>(&self, source: Source<'a>, response: Response<Body>) -> Result<Answer<'a>, ScrapeError> {
         if response.status() != StatusCode::OK {
-            return Err(explain::status(&self.url, from, &response));
+            return Err(source.named(explain::status(&self.url, source.uri, &response)));
         }
         let (body, max) = (response.into_body(), MAX_BODY as u64);
         if body.content_length().is_some_and(|length| length > max) {
-            return Err(Cause::LargeBody.into());
+            return Err(source.named(Cause::LargeBody.into()));
         }
-        let body = body.into_with_config().limit(max).read_to_vec().map_err(|error| match error {
-            Error::Io(_) => Cause::Incomplete.into(),
-            error => self.failed(error),
+        let body = body.into_with_config().limit(max).read_to_vec().map_err(|error| {
+            source.named(match error {
+                Error::Io(_) => Cause::Incomplete.into(),
+                error => self.failed(error),
+            })
         })?;
-        Ok(Answer { body, from })
+        Ok(Answer { body, source })
     }
 
     /// The error for a request without a response.
