@@ -19,12 +19,12 @@ pub fn without_credentials(text: &str) -> String {
     }
 }
 
-/// Replaces the query of a URL, which may contain a token.
+/// Replaces the query or the fragment of a URL, which may contain a token.
 #[must_use]
 pub fn without_query(mut url: String) -> String {
-    if let Some(query) = url.find('?') {
-        url.truncate(query);
-        url.push_str("?***");
+    if let Some(mark) = url.find(['?', '#']) {
+        url.truncate(mark + 1);
+        url.push_str("***");
     }
     url
 }
@@ -50,6 +50,7 @@ mod tests {
             ("http://me:sec/secret@jvb:x/", "\"http://***@jvb:x/\""),
             ("me:secret@jvb", "\"***@jvb\""),
             ("http://jvb/?token=secret", "\"http://jvb/?***\""),
+            ("http://jvb/#token=secret", "\"http://jvb/#***\""),
         ] {
             assert_eq!(quoted(typed), shown);
         }

@@ -6,7 +6,7 @@ use ureq::http::{Response, Uri, header};
 use super::url::PATHS;
 use super::{BridgeUrl, Source, is_https};
 use crate::error::{Cause, ScrapeError};
-use crate::words::without_credentials;
+use crate::words::{without_credentials, without_query};
 
 /// The port of Jicofo, which also serves `/stats`.
 const JICOFO: u16 = 8888;
@@ -50,8 +50,9 @@ pub(super) fn status(url: &BridgeUrl, asked: &Uri, response: &Response<Body>) ->
 
 /// The target of a redirect, without credentials, and without query and fragment, which may contain a token.
 fn shown(target: &str) -> String {
-    let end = target.find(['?', '#']).unwrap_or(target.len());
-    without_credentials(&target[..end])
+    // A path alone has no credentials, so an @ in its query is not the end of them.
+    let is_path = target.starts_with('/') && !target.starts_with("//");
+    without_query(if is_path { target.to_owned() } else { without_credentials(target) })
 }
 
 /// Makes the error of a document more precise if the URL tells more, and names the paths that were asked. The reason stays the same.
@@ -123,10 +124,14 @@ mod tests {
     fn a_redirect_shows_its_target_without_secrets() {
         for (target, shown) in [
             ("https://jvb/stats", "https://jvb/stats"),
-            ("/login?token=secret", "/login"),
-            ("https://jvb/#secret", "https://jvb/"),
+            ("/login?token=secret", "/login?***"),
+            ("/login?user=a@b", "/login?***"),
+            ("https://jvb/#secret", "https://jvb/#***"),
             ("http://me:secret@jvb/x", "http://***@jvb/x"),
             ("http://me:se/cret@jvb/x", "http://***@jvb/x"),
+            ("http://me:se?cret@jvb/x", "http://***@jvb/x"),
+            ("http://me:se#cret@jvb/x", "http://***@jvb/x"),
+            ("//me:se?cret@jvb/x", "***@jvb/x"),
         ] {
             assert_eq!(answer("http://jvb", false, 302, target), format!("Redirect: to {shown}"));
         }

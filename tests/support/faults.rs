@@ -75,7 +75,7 @@ pub const QUICK: &[Fault] = &[
         keep(stream, "HTTP/1.1 204 No Content\r\n\r\n")
     }),
     // The bodies of these are never read as statistics.
-    fault("301", "status", "status 301: to http://127.0.0.1:1/x; redirects are not followed", |stream| {
+    fault("301", "status", "status 301: to http://127.0.0.1:1/x?***; redirects are not followed", |stream| {
         status(stream, "301 Moved\r\nLocation: http://127.0.0.1:1/x?token=secret")
     }),
     fault("302 to nowhere", "status", "status 302; redirects are not followed", |stream| status(stream, "302 Found")),
