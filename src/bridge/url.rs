@@ -77,17 +77,20 @@ impl BridgeUrl {
         }
         let (path, query) = parts.path_and_query.as_ref().map_or(("", None), |all| (all.path(), all.query()));
         // An unencoded / # or ? in a password ends the authority before the @, so the rest of the password looks like a path, a
-        // fragment or a query. `Uri` has dropped the fragment. A query may contain an @ after a name and an equals sign.
+        // fragment or a query. `Uri` has dropped the fragment.
         if path.contains('@') {
             return Err("has an @ in its path".to_owned());
         }
         if text.split_once('#').is_some_and(|(_, fragment)| fragment.contains('@')) {
             return Err("has an @ behind a #".to_owned());
         }
-        let before = query.and_then(|query| query.split_once('@')).map(|(before, _)| before);
+        // A query may contain an @ after a name and an equals sign. Directly after the authority it is more likely a part of a
+        // password if the host and the port can be a user and the begin of a password, or if there is a user.
         let authority_ends = text.split_once("://").and_then(|(_, rest)| rest.find(['/', '?']).map(|at| &rest[at..]));
-        if authority_ends.is_some_and(|rest| rest.starts_with('?')) && before.is_some_and(|text| !text.contains('=')) {
-            return Err("has an @ in a query without a name".to_owned());
+        let before = query.and_then(|query| query.split_once('@')).map(|(before, _)| before);
+        let is_password = |before: &str| port.is_some() || user.is_some() || !before.contains('=');
+        if authority_ends.is_some_and(|rest| rest.starts_with('?')) && before.is_some_and(is_password) {
+            return Err("has an @ in its query but no path".to_owned());
         }
         parts.authority = Some(host);
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
@@ -157,6 +160,8 @@ mod tests {
             ("http://jvb/x?user=a@b", "http://jvb/x?***"),
             ("http://jvb?user=a@b", "http://jvb?***"),
             ("http://jvb/?a@b", "http://jvb?***"),
+            ("http://jvb:8080/colibri/stats?user=a@b", "http://jvb:8080/colibri/stats?***"),
+            ("http://jvb:8080/?user=a@b", "http://jvb:8080?***"),
         ] {
             assert_eq!(BridgeUrl::parse(typed).unwrap().to_string(), url, "{typed}");
         }
@@ -195,7 +200,9 @@ mod tests {
             ("http://a b/?token=secret", "\"http://a b/?***\" is not a URL"),
             ("http://me:pa/ss@jvb/", "\"http://***@jvb/\" has no valid host and port"),
             ("http://me:7/ss@jvb/", "\"http://***@jvb/\" has an @ in its path"),
-            ("http://me:7?ss@jvb/", "\"http://***@jvb/\" has an @ in a query without a name"),
+            ("http://me:7?ss@jvb/", "\"http://***@jvb/\" has an @ in its query but no path"),
+            ("http://me:7?b=c@jvb/", "\"http://***@jvb/\" has an @ in its query but no path"),
+            ("http://me:pass@word?b=c@jvb", "\"http://***@jvb\" has an @ in its query but no path"),
             ("http://me:7#ss@jvb/", "\"http://***@jvb/\" has an @ behind a #"),
         ] {
             let error = BridgeUrl::parse(typed).unwrap_err();
@@ -228,6 +235,8 @@ mod tests {
             "http://me:7/sec@jvb/",
             "http://me:7#sec@jvb/",
             "http://me:7?sec@jvb/",
+            "http://me:7?sec=ret@jvb/",
+            "http://me:7@sec?r=et@jvb/",
             "http://me:sec?secret@jvb/",
             "http://me:sec:7/secret@jvb/",
             "http://jvb/?user=sec@ret",
