@@ -42,10 +42,14 @@ macro_rules! causes {
 causes! {
     UnknownHost: "resolve", "cannot resolve the host name",
         "check the host in --url";
+    NameServer: "resolve", "cannot resolve the host name for now",
+        "check the name server, or use an IP address in --url";
     Refused: "connect", "connection refused",
         "is the bridge running, is the port right? By default it listens on 127.0.0.1 only: run jitsiexporter on the bridge's own host, or in its pod";
     Unreachable: "connect", "cannot connect",
         "check the host in --url and the routes to it. jitsiexporter belongs on the bridge's own host";
+    NoDescriptor: "connect", "no file descriptor is free",
+        "raise the limit of open files: LimitNOFILE= of systemd, nofile of a container engine, or ulimit -n";
     Closed: "connect", "the TLS connection was closed before a response",
         "is the bridge restarting?";
     ClosedPlain: "connect", "the connection was closed before a response",

@@ -4,13 +4,13 @@
 //! resolved only when a new connection is needed, so a request on a pooled connection needs neither a thread nor a name server.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -18,7 +18,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, time};
 
 use super::notes::{Note, Notes};
-use super::tls;
+use super::{is_no_descriptor, tls, unreachable};
 use crate::error::{Cause, ScrapeError};
 use crate::words::plain;
 
@@ -79,8 +79,8 @@ impl Connector for Connect {
         let stream = first(&addresses, deadline, connect).map_err(|error| {
             failed(match error {
                 Error::Timeout(_) => Cause::ConnectTimeout.into(),
-                Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Refused.into(),
-                Error::Io(error) => Cause::Unreachable.with(plain(&error)),
+                Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Cause::Refused.into(),
+                Error::Io(error) => unreachable(&error),
                 error => Cause::Unreachable.with(error),
             })
         })?;
@@ -170,15 +170,14 @@ impl Connect {
             let (name, port) = host.rsplit_once(':').unwrap_or((&host, ""));
             let hints =
                 AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
-            let found = getaddrinfo(Some(name), Some(port), Some(hints))?;
+            let found = getaddrinfo(Some(name), Some(port), Some(hints)).map_err(|error| match error.kind() {
+                LookupErrorKind::Again => io::Error::new(ErrorKind::TimedOut, io::Error::from(error)),
+                _ => error.into(),
+            })?;
             found.map(|found| Ok(found?.sockaddr)).collect()
         };
         let found = look_up(&self.lookups, *details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?;
-        let found = found.map_err(|error| {
-            let text = plain(&error);
-            let why = text.to_lowercase();
-            Cause::UnknownHost.with(format_args!("{:?}: {why}", details.uri.host().unwrap_or_default()))
-        })?;
+        let found = found.map_err(|error| unresolved(details.uri.host().unwrap_or_default(), &error))?;
         // A bridge often has one address of each family.
         if found.iter().any(|family| family.len() > 1) {
             let all: Vec<_> = found.iter().flatten().map(|address| address.ip().to_string()).collect();
@@ -189,6 +188,17 @@ impl Connect {
         }
         Ok(in_turn(&found))
     }
+}
+
+/// The error for a name without addresses.
+#[cold]
+fn unresolved(name: &str, error: &io::Error) -> ScrapeError {
+    let cause = match error.kind() {
+        ErrorKind::TimedOut => Cause::NameServer,
+        _ if is_no_descriptor(error) => return Cause::NoDescriptor.into(),
+        _ => Cause::UnknownHost,
+    };
+    cause.with(format_args!("{name:?}: {}", plain(error).to_lowercase()))
 }
 
 /// Counts the running lookups of each family: each lookup holds a clone of the `Arc`.
@@ -255,7 +265,6 @@ fn look_up(
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
     use std::sync::Mutex;
 
     use ureq::Timeout;
@@ -280,7 +289,7 @@ mod tests {
             tried.lock().unwrap().push((numbers.clone(), timeout));
             match numbers[..] {
                 [1] => Ok(1),
-                [2] => Err(Error::Io(io::ErrorKind::ConnectionRefused.into())),
+                [2] => Err(Error::Io(ErrorKind::ConnectionRefused.into())),
                 _ => Err(Error::Timeout(Timeout::Connect)),
             }
         });
@@ -329,6 +338,28 @@ mod tests {
         for name in ["jvb:8080", "localhost.example:80", "notlocalhost:80"] {
             assert_eq!(literal(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn failed_lookup_has_the_cause_for_its_error() {
+        for (error, expected) in [
+            (
+                io::Error::other("Name or service not known"),
+                "cannot resolve the host name: \"jvb\": name or service not known",
+            ),
+            (
+                io::Error::new(
+                    ErrorKind::TimedOut,
+                    io::Error::other("failed to lookup address information: Try again"),
+                ),
+                "cannot resolve the host name for now: \"jvb\": try again",
+            ),
+            (io::Error::from_raw_os_error(23), "no file descriptor is free"),
+            (io::Error::from_raw_os_error(24), "no file descriptor is free"),
+        ] {
+            assert_eq!(unresolved("jvb", &error).to_string(), expected);
+        }
+        assert_eq!(unreachable(&io::Error::from_raw_os_error(24)).cause(), Cause::NoDescriptor);
     }
 
     fn v6(number: u16) -> SocketAddr {

@@ -222,7 +222,7 @@ impl Bridge {
             Error::BodyExceedsLimit(_) => Cause::LargeBody.into(),
             Error::Io(error) if is_closed(&error) => by_scheme(Cause::Closed, Cause::ClosedPlain).into(),
             // In TLS 1.3 a server rejects a missing client certificate only after the handshake.
-            Error::Io(error) => tls::error(&error).unwrap_or_else(|| Cause::Unreachable.with(plain(&error))),
+            Error::Io(error) => tls::error(&error).unwrap_or_else(|| unreachable(&error)),
             Error::Other(error) => match error.downcast::<ScrapeError>() {
                 Ok(error) => *error,
                 Err(error) => Cause::Unreachable.with(error),
@@ -240,6 +240,17 @@ impl Bridge {
 
 fn is_https(uri: &Uri) -> bool {
     uri.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// ENFILE and EMFILE, which have no kind in the standard library: the system or the process has no descriptor left.
+fn is_no_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// The error for a connection that cannot be made or has failed.
+#[cold]
+fn unreachable(error: &io::Error) -> ScrapeError {
+    if is_no_descriptor(error) { Cause::NoDescriptor.into() } else { Cause::Unreachable.with(plain(error)) }
 }
 
 /// Whether the bridge has closed the connection.
