@@ -52,7 +52,6 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    unblock_signals();
     // Arguments that are not UTF-8 are converted lossily, so that the parser can reject them by name.
     let typed: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let variables = std::env::vars_os();
@@ -62,15 +61,23 @@ fn run() -> Result<ExitCode, Failure> {
     variables.sort();
     match cli::parse(&typed, &variables).map_err(|why| Failure { code: USAGE, why })? {
         Command::Print(text) => print(&text)?,
-        Command::Serve(config) => return serve(&config),
-        Command::Once(config) => return once(&config),
+        Command::Serve(config) => {
+            // A SIGHUP before its handler is installed would end the process.
+            let _ = SigSet::from(Signal::SIGHUP).thread_block();
+            unblock(&[Signal::SIGTERM, Signal::SIGINT]);
+            return serve(&config);
+        }
+        Command::Once(config) => {
+            unblock(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+            return once(&config);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Unblocks the signals that the program handles: a parent may have blocked them, and they would never arrive.
-fn unblock_signals() {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+/// Unblocks signals that the program handles: a parent may have blocked them, and they would never arrive.
+fn unblock(signals: &[Signal]) {
+    let signals: SigSet = signals.iter().copied().collect();
     // Cannot fail for a valid set of signals.
     let _ = signals.thread_unblock();
 }
@@ -141,6 +148,9 @@ fn cannot_listen(listen: &listen::Listen, error: &io::Error) -> String {
 }
 
 fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    // The files are opened before the handlers are installed: SIGTERM ends a wait for a named pipe, such as a process substitution.
+    let (exporter, url) = exporter(config)?;
+    let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?.map(Arc::new);
     let runtime = runtime()?;
     // The handlers are installed before the first log line, because a script may wait for that line and then stop the exporter.
     let _entered = runtime.enter();
@@ -148,8 +158,7 @@ fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let mut hangup = handle(SignalKind::hangup())?;
     let mut interrupt = handle(SignalKind::interrupt())?;
     let mut terminate = handle(SignalKind::terminate())?;
-    let (exporter, url) = exporter(config)?;
-    let web_config = config.web_config_file.as_deref().map(WebConfig::load).transpose()?.map(Arc::new);
+    unblock(&[Signal::SIGHUP]);
     let scheme = if web_config.as_ref().is_some_and(|web_config| web_config.is_tls()) { "https" } else { "http" };
     let listeners = listen::bind(&config.listen).map_err(|(listen, error)| cannot_listen(listen, &error))?;
     let urls = listen::urls(scheme, &listeners);

@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -212,15 +212,30 @@ fn blocked_or_ignored_signals_of_the_parent_have_an_effect() {
             assert_eq!(status.code(), Some(0), "{option} {signal:?}");
         }
     }
+    // A signal that is pending when the program starts. It would end a program without a handler.
+    let mut pending = Command::new("env");
+    pending.args(["-i", "--block-signal=HUP", "sh", "-c", "kill -HUP $$; exec \"$0\" \"$@\""]);
+    pending.arg(command(&[], &[]).get_program()).args(["--listen-address", "127.0.0.1:0"]);
+    Exporter::spawn(pending).expect("it starts").wait_for_log("SIGHUP: nothing to do");
+    // The file of the option never ends.
+    let mut waits = command(&["--listen-address", "127.0.0.1:0", "--ca-file", "/dev/stdin"], &[]);
+    let waits = waits.stdin(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(ended_by(waits, Signal::TERM), Some(Signal::TERM.as_raw()));
     // --once installs no handler.
     let bridge = FakeBridge::slow(Duration::from_secs(60), CURRENT);
     let mut once = by_env("--block-signal=TERM", &["--once", "--timeout", "60", "--url", &bridge.url()]);
-    let mut once = once.stdout(Stdio::null()).spawn().unwrap();
+    let once = once.stdout(Stdio::null()).spawn().unwrap();
     bridge.wait_for_requests(1);
-    kill_process(Pid::from_child(&once), Signal::TERM).unwrap();
-    let status = eventually(Duration::from_secs(10), || once.try_wait().unwrap());
-    once.kill().unwrap();
-    assert_eq!(status.expect("it ends").signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(ended_by(once, Signal::TERM), Some(Signal::TERM.as_raw()));
+}
+
+/// Sends a signal, and returns the signal that the process ends by.
+fn ended_by(mut process: Child, signal: Signal) -> Option<i32> {
+    kill_process(Pid::from_child(&process), signal).unwrap();
+    let status = eventually(Duration::from_secs(10), || process.try_wait().unwrap());
+    process.kill().unwrap();
+    status.expect("it ends").signal()
 }
 
 #[test]
