@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use support::faults::GOOD;
-use support::{Exporter, FakeBridge};
+use support::{Exporter, FakeBridge, command};
 
 /// The codes of the two record types.
 const A: u16 = 1;
@@ -87,7 +87,7 @@ fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let file = std::env::temp_dir().join(format!("jitsiexporter-test-resolv-{}.conf", std::process::id()));
+    let file = std::env::temp_dir().join(format!("jitsiexporter-test-{}-{test}.conf", std::process::id()));
     std::fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
     let unshare = |more: &[&str]| {
         let mut command = Command::new("unshare");
@@ -155,4 +155,29 @@ fn resolves_a_name_if_one_family_fails() {
         let exporter = Exporter::before(&url, &["--timeout", "1"]);
         assert_eq!(exporter.metrics().reason(), Some(reason), "{answers:?}: {:?}", exporter.log());
     }
+}
+
+#[test]
+fn address_in_use_is_an_error_where_the_families_are_apart() {
+    if !inside("address_in_use_is_an_error_where_the_families_are_apart") {
+        return;
+    }
+    if std::fs::write("/proc/sys/net/ipv6/bindv6only", "1").is_err() {
+        println!("not tested: this machine has no IPv6, or the setting is read-only");
+        return;
+    }
+    for taken in ["127.0.0.1:9700", "[::1]:9700", "0.0.0.0:9700", "[::]:9700"] {
+        let _taken = TcpListener::bind(taken).unwrap();
+        let log = Exporter::spawn(command(&["--listen-address", ":9700"], &[])).err().expect(taken);
+        assert!(log[0].contains("cannot listen on :9700: address already in use"), "{taken}: {log:?}");
+    }
+    let args = ["--listen-address", ":9700", "--listen-address", "127.0.0.1:9700"];
+    let exporter = Exporter::start(&args, &[]);
+    assert!(exporter.log()[0].contains("http://[::]:9700/metrics and http://0.0.0.0:9700/metrics, bridge"));
+    drop(exporter);
+    // The socket for every IPv6 interface does not include this address.
+    let _taken = TcpListener::bind("127.0.0.1:9700").unwrap();
+    let args = ["--listen-address", "[::]:9700", "--listen-address", "127.0.0.1:9700"];
+    let log = Exporter::spawn(command(&args, &[])).err().expect("127.0.0.1 is in use");
+    assert!(log[0].contains("cannot listen on 127.0.0.1:9700: address already"), "{log:?}");
 }

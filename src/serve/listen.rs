@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
+use socket2::SockRef;
+
 /// How many times port 0 is tried on a host with several addresses. The port that the system picks for the first address may be in
 /// use on another one.
 const PORT_ATTEMPTS: usize = 16;
@@ -59,10 +61,10 @@ impl fmt::Display for Listen {
 impl Listen {
     /// Binds every address of the host, IPv4 first, all on the same port. Addresses at which `others` already accept connections
     /// are skipped.
-    fn bind(&self, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    fn bind(&self, others: &[&TcpListener]) -> io::Result<Vec<TcpListener>> {
         match &self.host {
             Some(host) => bind_each(self.addresses(host)?, others),
-            None => bind_every_interface(self.port, others),
+            None => port_attempts(self.port == 0, || bind_every_interface(self.port, others)),
         }
     }
 
@@ -98,7 +100,7 @@ pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
     let mut ranked: Vec<_> = all.iter().enumerate().collect();
     ranked.sort_by_key(|(_, listen)| listen.rank());
     for (place, listen) in ranked {
-        let others: Vec<_> = bound.iter().filter_map(|(_, listener)| listener.local_addr().ok()).collect();
+        let others: Vec<_> = bound.iter().map(|(_, listener)| listener).collect();
         let listeners = listen.bind(&others).map_err(|error| (listen, error))?;
         bound.extend(listeners.into_iter().map(|listener| (place, listener)));
     }
@@ -108,11 +110,19 @@ pub fn bind(all: &[Listen]) -> Result<Vec<TcpListener>, (&Listen, io::Error)> {
 
 /// Whether one of these sockets accepts connections to an address that is in use. A socket for every IPv6 interface may accept IPv4
 /// as well.
-fn includes(others: &[SocketAddr], address: SocketAddr) -> bool {
-    others.iter().any(|other| {
-        let is_wider = other.ip().is_unspecified() && (other.is_ipv6() || address.is_ipv4());
-        other.port() == address.port() && (other.ip() == address.ip() || is_wider)
+fn includes(others: &[&TcpListener], address: SocketAddr) -> bool {
+    others.iter().any(|listener| {
+        let is_wider = |ip: IpAddr| {
+            ip.is_unspecified() && (ip.is_ipv4() == address.is_ipv4() || ip.is_ipv6() && accepts_ipv4(listener))
+        };
+        let other = listener.local_addr();
+        other.is_ok_and(|other| other.port() == address.port() && (other.ip() == address.ip() || is_wider(other.ip())))
     })
+}
+
+/// Whether a socket for every IPv6 interface accepts IPv4 as well. `net.ipv6.bindv6only` is the default of the system.
+fn accepts_ipv4(listener: &TcpListener) -> bool {
+    SockRef::from(listener).only_v6().is_ok_and(|only_v6| !only_v6)
 }
 
 /// The URLs of `/metrics` on these listeners, for the log.
@@ -122,14 +132,19 @@ pub fn urls(scheme: &str, listeners: &[TcpListener]) -> String {
     addresses.map(|address| format!("{scheme}://{address}/metrics")).collect::<Vec<_>>().join(" and ")
 }
 
-fn bind_each(mut addresses: Vec<SocketAddr>, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+fn bind_each(mut addresses: Vec<SocketAddr>, others: &[&TcpListener]) -> io::Result<Vec<TcpListener>> {
     addresses.sort();
     addresses.dedup();
     let system_picks = addresses.iter().all(|address| address.port() == 0);
-    let mut bound = bind_once(&addresses, others);
+    port_attempts(system_picks, || bind_once(&addresses, others))
+}
+
+/// Binds again with another port while the one that the system picked is in use.
+fn port_attempts(system_picks: bool, bind: impl Fn() -> io::Result<Vec<TcpListener>>) -> io::Result<Vec<TcpListener>> {
+    let mut bound = bind();
     for _ in 1..PORT_ATTEMPTS {
         match &bound {
-            Err(error) if system_picks && error.kind() == ErrorKind::AddrInUse => bound = bind_once(&addresses, others),
+            Err(error) if system_picks && error.kind() == ErrorKind::AddrInUse => bound = bind(),
             _ => break,
         }
     }
@@ -137,7 +152,7 @@ fn bind_each(mut addresses: Vec<SocketAddr>, others: &[SocketAddr]) -> io::Resul
 }
 
 /// Binds all addresses that this machine has. It may lack some: `localhost` includes `::1` even where IPv6 is off.
-fn bind_once(addresses: &[SocketAddr], others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+fn bind_once(addresses: &[SocketAddr], others: &[&TcpListener]) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut failed = Some(io::Error::new(ErrorKind::NotFound, "the host has no address"));
     for address in addresses {
@@ -163,12 +178,15 @@ fn bind_once(addresses: &[SocketAddr], others: &[SocketAddr]) -> io::Result<Vec<
 }
 
 /// Usually one IPv6 socket accepts IPv4 as well, unless the system separates them (`net.ipv6.bindv6only`) or lacks IPv6.
-fn bind_every_interface(port: u16, others: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let v6 = bind_once(&[(Ipv6Addr::UNSPECIFIED, port).into()], others).unwrap_or_default();
+fn bind_every_interface(port: u16, others: &[&TcpListener]) -> io::Result<Vec<TcpListener>> {
+    let v6 = match bind_once(&[(Ipv6Addr::UNSPECIFIED, port).into()], others) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+        v6 => v6.unwrap_or_default(),
+    };
     let port = v6.first().and_then(|listener| listener.local_addr().ok()).map_or(port, |address| address.port());
     match bind_once(&[(Ipv4Addr::UNSPECIFIED, port).into()], others) {
-        // In use by the first socket, which accepts IPv4.
-        Err(_) if !v6.is_empty() => Ok(v6),
+        // In use by the first socket, which accepts IPv4, or there is no IPv4.
+        Err(error) if v6.iter().any(|v6| error.kind() != ErrorKind::AddrInUse || accepts_ipv4(v6)) => Ok(v6),
         v4 => Ok(v6.into_iter().chain(v4?).collect()),
     }
 }
