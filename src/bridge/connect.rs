@@ -15,7 +15,9 @@ use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, time};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport, time,
+};
 
 use super::notes::{Note, Notes};
 use super::{is_no_descriptor, tls, unreachable};
@@ -41,6 +43,47 @@ const FAMILIES: [AddrFamily; 2] = [AddrFamily::Inet6, AddrFamily::Inet];
 thread_local! {
     /// Whether this thread has made a connection since the last call of [`connected`].
     static CONNECTED: Cell<bool> = const { Cell::new(false) };
+    /// When this thread stops waiting for bytes of a bridge, besides the timeouts of ureq.
+    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Reads from a bridge until then at the latest. ureq takes the timeouts of a body before it knows the status.
+pub(super) fn read_until<T>(until: Instant, read: impl FnOnce() -> T) -> T {
+    UNTIL.set(Some(until));
+    let result = read();
+    UNTIL.set(None);
+    result
+}
+
+/// A connection that [`read_until`] applies to.
+#[derive(Debug)]
+pub(super) struct Limited<T>(T);
+
+impl<T: Transport> Transport for Limited<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let Some(until) = UNTIL.get() else { return self.0.await_input(timeout) };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Timeout(timeout.reason));
+        }
+        self.0.await_input(NextTimeout { after: left.min(*timeout.after).into(), ..timeout })
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
 }
 
 /// Whether this thread has made a connection since the last call. If not, its request used a pooled one.
@@ -69,7 +112,7 @@ pub(super) struct Connect {
 type Tcp = <TcpConnector as Connector>::Out;
 
 impl Connector for Connect {
-    type Out = <RustlsConnector as Connector<Tcp>>::Out;
+    type Out = Limited<<RustlsConnector as Connector<Tcp>>::Out>;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         CONNECTED.set(true);
@@ -84,13 +127,14 @@ impl Connector for Connect {
                 error => Cause::Unreachable.with(error),
             })
         })?;
-        self.tls.connect(&now(details, &[], left(deadline)), stream).map_err(|error| {
+        let connection = self.tls.connect(&now(details, &[], left(deadline)), stream).map_err(|error| {
             failed(match error {
                 Error::Timeout(_) => Cause::HandshakeTimeout.into(),
                 Error::Io(error) => tls::error(&error).unwrap_or_else(|| Cause::HandshakeClosed.into()),
                 error => Cause::Handshake.with(error),
             })
-        })
+        })?;
+        Ok(connection.map(Limited))
     }
 }
 

@@ -55,6 +55,9 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 /// How much of the body of a 404 is read, so that the connection can be used for the next request. A bridge sends 500 bytes.
 const MAX_PAGE: u64 = 8 * 1024;
 
+/// How long the rest of the body of a 404 is awaited. It usually comes with the head.
+const PAGE_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// A bridge at a URL.
 #[derive(Debug)]
 pub struct Bridge {
@@ -151,10 +154,9 @@ impl Bridge {
             return self.read(source, response);
         };
         // The connection goes back to the pool only if the whole body has been read. Otherwise the second request opens a new one.
-        let page = response.into_body().into_with_config().limit(MAX_PAGE).read_to_vec();
-        if let Err(error @ Error::Timeout(_)) = page {
-            return Err(source.named(self.failed(error)));
-        }
+        let page = response.into_body().into_with_config().limit(MAX_PAGE);
+        let until = Instant::now() + PAGE_TIMEOUT.min(connect::left(deadline) / 2);
+        let _ = connect::read_until(until, || page.read_to_vec());
         let source = Source { uri: second, path: Some(Path::Second) };
         let response = self.ask(second, deadline).map_err(|error| source.named(error))?;
         self.read(source, response)
