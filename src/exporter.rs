@@ -1,9 +1,11 @@
 //! Routes, the time budget of a scrape, and the limit on concurrent scrapes.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bridge::Bridge;
+use crate::lock::lock;
 use crate::log;
 use crate::metrics::family::Naming;
 use crate::metrics::format::Format;
@@ -27,7 +29,7 @@ pub struct Exporter {
     names: Naming,
     timeout: Duration,
     permits: Permits,
-    story: Story,
+    story: Mutex<Story>,
 }
 
 impl Exporter {
@@ -35,7 +37,7 @@ impl Exporter {
     #[must_use]
     pub fn new(bridge: Bridge, names: Naming, timeout: Duration, max_scrapes: usize) -> Self {
         let permits = Permits { free: AtomicUsize::new(max_scrapes), all: max_scrapes };
-        Self { bridge, names, timeout, permits, story: Story::default() }
+        Self { bridge, names, timeout, permits, story: Mutex::default() }
     }
 
     /// One scrape with the default timeout. A failure is logged.
@@ -45,14 +47,17 @@ impl Exporter {
 
     fn scrape_within(&self, budget: Budget, format: Format) -> Scrape {
         let scrape = scrape(&self.bridge, budget.time, self.names, format);
+        // Locked until the line is written, so that lines of concurrent scrapes are not swapped.
+        let mut story = lock(&self.story);
         let line = match &scrape.error {
             Some(error) if budget.is_short && error.reason() == "timeout" => None,
-            Some(error) => self.story.failed(error, Instant::now()),
-            None => self.story.succeeded(Instant::now()),
+            Some(error) => story.failed(error, Instant::now()),
+            None => story.succeeded(Instant::now()),
         };
         if let Some(line) = line {
             log::line(format_args!("{}: {line}", self.bridge.url()));
         }
+        drop(story);
         scrape
     }
 

@@ -43,6 +43,7 @@
 //! |---|---|
 //! | [`error`] | why a scrape failed |
 //! | [`file`](mod@file) | files that options name |
+//! | [`lock`] | locking a mutex that a panic may have poisoned |
 //! | [`log`] | one line at a time to standard error |
 //! | [`story`] | which scrapes are logged |
 //! | [`words`] | quoting of typed text and system errors for the log |
@@ -59,6 +60,8 @@ pub mod error;
 pub mod exporter;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod file;
+#[cfg_attr(docsrs, doc(hidden))]
+pub mod lock;
 pub mod log;
 pub mod metrics;
 #[cfg_attr(docsrs, doc(hidden))]

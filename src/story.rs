@@ -3,7 +3,6 @@
 //!
 //! Only the current failure is remembered. Time is a parameter, so that tests need not wait.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Cause, ScrapeError};
@@ -21,10 +20,7 @@ const MAX_LINES: usize = 4;
 
 /// The current failure, and the lines that were logged lately.
 #[derive(Debug, Default)]
-pub struct Story(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
+pub struct Story {
     failure: Option<Failure>,
     /// The times of the lines about failures within the last [`PAUSE`].
     lines: Vec<Instant>,
@@ -45,9 +41,8 @@ type Key = (Cause, Option<u16>);
 
 impl Story {
     /// Records a failed scrape. Returns the line to log, if any.
-    pub fn failed(&self, error: &ScrapeError, now: Instant) -> Option<String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { failure, lines } = &mut *state;
+    pub fn failed(&mut self, error: &ScrapeError, now: Instant) -> Option<String> {
+        let Self { failure, lines } = self;
         lines.retain(|line| now.saturating_duration_since(*line) < PAUSE);
         let new = || Failure { since: now, scrapes: 0, logged: Vec::new(), last_line: now };
         let failure = failure.get_or_insert_with(new);
@@ -75,9 +70,8 @@ impl Story {
     }
 
     /// Records a successful scrape. Returns the line to log if there was a failure that was logged.
-    pub fn succeeded(&self, now: Instant) -> Option<String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = state.failure.take().filter(|failure| !failure.logged.is_empty())?;
+    pub fn succeeded(&mut self, now: Instant) -> Option<String> {
+        let failure = self.failure.take().filter(|failure| !failure.logged.is_empty())?;
         let scrapes =
             if failure.scrapes == 1 { "1 failed scrape" } else { &format!("{} failed scrapes", failure.scrapes) };
         let length = length(now.saturating_duration_since(failure.since));
@@ -101,7 +95,7 @@ mod tests {
 
     /// The lines for scrapes at these seconds. `.` is a successful scrape, another character is a cause.
     fn tell(scrapes: impl IntoIterator<Item = (u64, char)>) -> Vec<(u64, String)> {
-        let (story, begin) = (Story::default(), Instant::now());
+        let (mut story, begin) = (Story::default(), Instant::now());
         let lines = scrapes.into_iter().filter_map(|(second, scrape)| {
             let now = begin + Duration::from_secs(second);
             let status = |code| ScrapeError::from(Cause::Status).code_is(code);
@@ -158,7 +152,7 @@ mod tests {
         let seconds: Vec<_> = lines.iter().map(|(second, _)| *second).collect();
         assert_eq!(seconds, [0, 3600, 7200, 9015]);
         assert!(lines[3].1.ends_with("after 2 h and 601 failed scrapes"), "{lines:?}");
-        let story = Story::default();
+        let mut story = Story::default();
         let (begin, error) = (Instant::now(), Cause::NotJson.into());
         story.failed(&error, begin);
         let line = story.failed(&error, begin + REMINDER).unwrap();

@@ -1,7 +1,9 @@
 //! Notes about a bridge that are logged once.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::lock::lock;
 
 /// The kinds of notes. Each is logged once.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +28,12 @@ impl Notes {
     pub(super) fn add(&self, note: Note, text: impl FnOnce() -> String) {
         let bit = note as u8;
         if self.noted.load(Ordering::Relaxed) & bit == 0 && self.noted.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(text());
+            lock(&self.waiting).push(text());
         }
     }
 
     /// Removes the notes that wait for the log, and returns them.
     pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.waiting))
     }
 }

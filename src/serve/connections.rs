@@ -17,8 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::lock::lock;
 use crate::log;
-use crate::serve::lock;
 use crate::words::plain;
 
 /// How many connections are open at once. With five descriptors for each, and one for each fetch, the process stays below

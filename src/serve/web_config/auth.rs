@@ -16,7 +16,8 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::serve::{MAX_CONNECTIONS, lock};
+use crate::lock::lock;
+use crate::serve::MAX_CONNECTIONS;
 
 /// How many passwords may wait to be checked. Each takes up a connection, so this leaves half of the connections to recognised
 /// clients.

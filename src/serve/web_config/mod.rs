@@ -30,8 +30,8 @@ pub use self::auth::Access;
 use self::auth::{Gate, Users};
 use self::settings::Settings;
 use self::tls::Pem;
+use crate::lock::lock;
 use crate::log;
-use crate::serve::lock;
 
 /// Longer than the clock tick of file systems. A file that changed more recently than this may change again and get the same
 /// timestamp.
