@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -21,7 +22,9 @@ const CUT: &str = " ...\n";
 pub fn line(text: fmt::Arguments) {
     let line = format_line(&text.to_string());
     let mut log = io::stderr().lock();
-    if poll(&mut [PollFd::new(&log, PollFlags::OUT)], Some(&NO_WAIT)) != Ok(0) {
+    let ready = poll(&mut [PollFd::new(&log, PollFlags::OUT)], Some(&NO_WAIT));
+    // A poll that a signal interrupts says nothing. It also fails if the limit of open files is 0, and the line is written then.
+    if !matches!(ready, Ok(0) | Err(Errno::INTR)) {
         let _ = log.write_all(line.as_bytes());
     }
 }
