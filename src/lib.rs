@@ -45,6 +45,7 @@
 //! | [`file`](mod@file) | files that options name |
 //! | [`lock`] | locking a mutex that a panic may have poisoned |
 //! | [`log`] | one line at a time to standard error |
+//! | [`resolve`] | host names -> addresses (dns-lookup) |
 //! | [`story`] | which scrapes are logged |
 //! | [`words`] | quoting of typed text and system errors for the log |
 //! | [`demo`] | the simulated bridge of `--demo` |
@@ -64,6 +65,8 @@ pub mod file;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+#[cfg_attr(docsrs, doc(hidden))]
+pub mod resolve;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod scrape;
 pub mod serve;

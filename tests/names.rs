@@ -137,6 +137,13 @@ fn resolves_a_name_if_one_family_fails() {
     let exporter = Exporter::before(&url, &[]);
     assert!(exporter.metrics().is_up() && exporter.log().len() == 1, "{:?}", exporter.log());
 
+    // A name to listen on.
+    for answers in [[Addresses(1), Error(4)], [Addresses(1), Error(2)]] {
+        *says.lock().unwrap() = answers;
+        let exporter = Exporter::start(&["--listen-address", "jvb.example.test:0"], &[]);
+        assert_eq!(exporter.get("/health").body, "ok", "{answers:?}");
+    }
+
     // Possibly several machines. This bridge closes each connection, so each scrape looks the name up.
     *says.lock().unwrap() = [Addresses(2), Error(3)];
     let exporter = Exporter::before(&url, &[]);

@@ -10,7 +10,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -22,6 +21,7 @@ use ureq::unversioned::transport::{
 use super::notes::{Note, Notes};
 use super::{is_no_descriptor, tls, unreachable};
 use crate::error::{Cause, ScrapeError};
+use crate::resolve::{self, AddrFamily};
 use crate::words::plain;
 
 /// How long an address is tried before the next one (RFC 8305, section 5).
@@ -190,9 +190,8 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Some(vec![address]);
     }
-    // RFC 6761, section 6.3: this name is always the loopback. A container may lack an /etc/hosts that says so.
     let (name, port) = host.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|_| name.trim_end_matches('.').eq_ignore_ascii_case("localhost"))?;
+    let port = port.parse().ok().filter(|_| resolve::is_localhost(name))?;
     Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
@@ -212,13 +211,7 @@ impl Connect {
         }
         let lookup = move |family| {
             let (name, port) = host.rsplit_once(':').unwrap_or((&host, ""));
-            let hints =
-                AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
-            let found = getaddrinfo(Some(name), Some(port), Some(hints)).map_err(|error| match error.kind() {
-                LookupErrorKind::Again => io::Error::new(ErrorKind::TimedOut, io::Error::from(error)),
-                _ => error.into(),
-            })?;
-            found.map(|found| Ok(found?.sockaddr)).collect()
+            resolve::look_up(name, port, family)
         };
         let found = look_up(&self.lookups, *details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?;
         let found = found.map_err(|error| unresolved(details.uri.host().unwrap_or_default(), &error))?;

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::str::FromStr;
 
 use socket2::SockRef;
+
+use crate::resolve::{AddrFamily, is_localhost, look_up};
 
 /// How many times port 0 is tried on a host with several addresses. The port that the system picks for the first address may be in
 /// use on another one.
@@ -69,13 +71,19 @@ impl Listen {
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
-        // RFC 6761, section 6.3: this name is always the loopback, in upper or lower case, with or without a final dot. The
-        // system may not know that, for example in a container without /etc/hosts.
-        if host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost") {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        if is_localhost(host) {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             return Ok(loopback.map(|ip| SocketAddr::new(ip, self.port)).into());
         }
-        Ok((host, self.port).to_socket_addrs()?.collect())
+        let port = self.port.to_string();
+        let of_family = |family: AddrFamily| look_up(host, &port, family.into());
+        match (of_family(AddrFamily::Inet), of_family(AddrFamily::Inet6)) {
+            (Err(error), Err(_)) => Err(error),
+            (v4, v6) => Ok([v4, v6].into_iter().flatten().flatten().collect()),
+        }
     }
 
     /// The order of binding: a socket for every interface must be bound before sockets for single addresses of the same port.
