@@ -99,6 +99,8 @@ pub struct Connections {
     listeners: Vec<TcpListener>,
     open: Vec<Weak<Slot>>,
     shortage: Option<Shortage>,
+    /// [`QUIET`], but for a test.
+    quiet: Duration,
 }
 
 impl Connections {
@@ -111,7 +113,7 @@ impl Connections {
             TcpListener::from_std(listener)
         };
         let listeners = listeners.into_iter().map(register).collect::<io::Result<_>>()?;
-        Ok(Self { listeners, open: Vec::new(), shortage: None })
+        Ok(Self { listeners, open: Vec::new(), shortage: None, quiet: QUIET })
     }
 
     /// Waits for a client, then for room, then for a thread.
@@ -156,7 +158,7 @@ impl Connections {
                 None => accepted.await,
                 Some(shortage) => tokio::select! {
                     accepted = accepted => accepted,
-                    () = sleep_until(shortage.last + QUIET) => {
+                    () = sleep_until(shortage.last + self.quiet) => {
                         log::line(format_args!("up to {MAX_CONNECTIONS} connections are accepted again"));
                         self.shortage = None;
                         continue;
@@ -267,6 +269,8 @@ async fn start_thread() -> io::Result<oneshot::Sender<Serve>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -282,5 +286,22 @@ mod tests {
             let shortage = Shortage { last: Instant::now(), left };
             assert_eq!(shortage.limit_after(Duration::from_secs_f64(seconds)), limit, "{left} after {seconds}");
         }
+    }
+
+    #[test]
+    fn shortage_is_over_after_a_quiet_time() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut connections = Connections::new(vec![listener]).unwrap();
+            connections.give_up(&ErrorKind::Other.into()).await;
+            // Nobody connects.
+            let wait = Duration::from_millis(100);
+            assert!(timeout(wait, connections.client()).await.is_err());
+            assert!(connections.shortage.is_some(), "it is over too soon");
+            connections.quiet = wait;
+            assert!(timeout(2 * wait, connections.client()).await.is_err());
+            assert!(connections.shortage.is_none() && connections.limit() == MAX_CONNECTIONS);
+        });
     }
 }
