@@ -620,6 +620,7 @@ impl Index {
 
     /// The number of a key.
     #[must_use]
+    #[inline]
     pub fn number(&self, key: &str) -> Option<usize> {
         let same = |own: &str| own.len() == key.len() && compare(own, key).is_eq();
         self.by_place[Self::place(key)].iter().find(|(own, _)| same(own)).map(|(_, number)| *number)
@@ -630,11 +631,19 @@ impl Index {
 /// compares single bytes.
 #[must_use]
 pub fn compare(one: &str, other: &str) -> Ordering {
-    let whole = one.len().min(other.len()) / 8 * 8;
-    let ((one, one_rest), (other, other_rest)) = (one.as_bytes().split_at(whole), other.as_bytes().split_at(whole));
+    let common = one.len().min(other.len());
+    let (begin, other_begin) = (&one.as_bytes()[..common], &other.as_bytes()[..common]);
     let word = |chunk: &[u8; 8]| u64::from_be_bytes(*chunk);
-    let (one, other) = (one.as_chunks().0.iter().map(word), other.as_chunks().0.iter().map(word));
-    one.cmp(other).then_with(|| one_rest.iter().cmp(other_rest))
+    let order = match (begin.last_chunk(), other_begin.last_chunk()) {
+        // The last word can overlap the one before it, whose bytes are equal by then.
+        (Some(last), Some(other_last)) => {
+            let (words, other_words) =
+                (begin.as_chunks().0.iter().map(word), other_begin.as_chunks().0.iter().map(word));
+            words.cmp(other_words).then_with(|| word(last).cmp(&word(other_last)))
+        }
+        _ => begin.cmp(other_begin),
+    };
+    order.then(one.len().cmp(&other.len()))
 }
 
 #[cfg(test)]
