@@ -71,6 +71,8 @@ pub struct UnknownStatistics {
     /// All names and keys, one after the other, to avoid an allocation for each.
     text: String,
     list: Vec<UnknownStatistic>,
+    /// Whether the names can be out of order or occur twice, because of nested objects or odd characters. Keys are added in order.
+    unsorted: bool,
 }
 
 /// A statistic, whose name and key are in the text of [`UnknownStatistics`].
@@ -109,6 +111,17 @@ pub enum UnknownValue {
     Histogram(Box<Distribution>),
 }
 
+/// For each byte, whether it can be part of a name. A table, because each byte of each unknown key is looked up.
+static IS_NAME: [bool; 256] = {
+    let mut is_name = [false; 256];
+    let mut byte = 0u8;
+    while byte.is_ascii() {
+        is_name[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    is_name
+};
+
 /// The names that belong to a family in either format: a base name with these suffixes.
 pub type Names = (&'static str, &'static [&'static str]);
 
@@ -119,6 +132,7 @@ pub fn find(members: Members, reserved: impl Iterator<Item = Names>) -> (Unknown
     unknown.add_all("", members, MAX_NESTING);
     while let Some(Object { path, value, nesting }) = unknown.objects.pop() {
         let mut members = Members::default();
+        unknown.found.unsorted = true;
         match value.members(|key, value| members.push(key, value)) {
             Some(()) => unknown.add_all(&path, members, nesting - 1),
             None => unknown.unexposed += 1,
@@ -156,6 +170,7 @@ impl<'a> Unknown<'a> {
     fn add_all(&mut self, prefix: &str, mut members: Members<'a>, nesting: usize) {
         members.tidy();
         self.unexposed += members.dropped;
+        self.found.list.reserve(members.members.len());
         for (key, value) in members.members {
             let path = if prefix.is_empty() { key } else { format!("{prefix}{key}").into() };
             if !self.add(&path, value, nesting) {
@@ -198,11 +213,14 @@ impl UnknownStatistics {
     /// recording rules. Keys of the bridge's media export begin with `exporter_`; their names must not look like metrics of this
     /// exporter.
     fn push(&mut self, key: &str, value: UnknownValue) {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let is_name = |b: u8| IS_NAME[usize::from(b)];
         let of_export =
             key.strip_prefix("exporter").filter(|rest| rest.starts_with(|c: char| !c.is_ascii_alphanumeric()));
         let start = self.text.len();
-        self.text.push_str(if of_export.is_some() { "jitsi_media_export" } else { "jitsi_" });
+        self.text.push_str("jitsi_");
+        if of_export.is_some() {
+            self.text.push_str("media_export");
+        }
         let mut key_start = self.text.len();
         let end;
         // Without a branch for each byte.
@@ -210,6 +228,7 @@ impl UnknownStatistics {
             self.text.push_str(key);
             end = self.text.len();
         } else {
+            self.unsorted = true;
             let rest = of_export.unwrap_or(key);
             self.text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
             (key_start, end) = (self.text.len(), self.text.len());
@@ -220,12 +239,11 @@ impl UnknownStatistics {
 
     /// Sorts by name. If several have the same name, the first one added stays.
     fn sort(&mut self) {
-        let Self { text, list } = self;
+        let Self { text, list, unsorted } = self;
         let order = |one: &UnknownStatistic, other: &UnknownStatistic| {
             compare(&text[one.name.clone()], &text[other.name.clone()])
         };
-        // The keys were added in order, so the names are sorted too, unless there were nested objects or odd characters.
-        if !list.is_sorted_by(|one, other| order(one, other).is_lt()) {
+        if *unsorted {
             list.sort_by(order);
             list.dedup_by(|later, earlier| order(later, earlier).is_eq());
         }
