@@ -35,9 +35,17 @@ impl Number {
         if let Ok(number) = text.parse() {
             return Some(Self::Unsigned(number));
         }
-        if let Ok(number) = text.parse::<i64>() {
+        if text.starts_with('-')
+            && let Ok(number) = text.parse::<i64>()
+        {
             return Some(if number < 0 { Self::Negative(number) } else { Self::Unsigned(0) });
         }
+        Self::parse_float(text)
+    }
+
+    /// Separate, because the parser of floats would make each integer dearer.
+    #[inline(never)]
+    fn parse_float(text: &str) -> Option<Self> {
         text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float)
     }
 
@@ -130,6 +138,7 @@ impl<'a> Value<'a> {
 
     /// The value as a number: itself, or the number in a string.
     #[must_use]
+    #[inline]
     pub fn number(&self) -> Option<Number> {
         match self {
             Self::Number(number) => Some(*number),
