@@ -47,7 +47,7 @@ pub fn expose(
     // The body is dropped before the text is written: a hostile report and its text together would not fit into a sidecar.
     let families = body.and_then(|body| family::read(body.as_ref(), names)).and_then(of_a_bridge);
     let duration = Number::Float(elapsed().as_secs_f64());
-    let (mut families, error) = match families {
+    let (families, error) = match families {
         Ok(families) => (families, None),
         Err(error) => (Families::default(), Some(error)),
     };
@@ -55,16 +55,18 @@ pub fn expose(
     let number = |descriptor, number| Family { descriptor, metric: Metric::Number(number) };
     let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.to_owned()));
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())].into_iter().chain(revision).collect();
-    let of_scrape = [
+    let of_scrape: Vec<_> = [
         Some(number(&UP, Number::Unsigned(error.is_none().into()))),
         error.as_ref().map(|error| Family { descriptor: &SCRAPE_ERROR, metric: Metric::Labels(labels(error)) }),
         Some(number(&SCRAPE_DURATION, duration)),
         Some(number(&UNEXPOSED_VALUES, Number::Unsigned(families.unexposed))),
         Some(Family { descriptor: &BUILD_INFO, metric: Metric::Labels(version) }),
-    ];
-    families.list.splice(0..0, of_scrape.into_iter().flatten());
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
 
-    Scrape { text: render(&families.list, &families.unknown, format), error }
+    Scrape { text: render(&of_scrape, &families, format), error }
 }
 
 fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {

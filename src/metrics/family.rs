@@ -163,9 +163,10 @@ fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
 /// The second step: makes a family for each statistic that can be read, and marks the values that are used. Also returns how many
 /// of these values are numbers and booleans.
 fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
+    let index = &*INDEX;
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut readable = 0;
-    for row in ones(*rows).map(|number| &INDEX.rows[number]) {
+    for row in ones(*rows).map(|number| &index.rows[number]) {
         let descriptor = if names == Naming::Standard { &row.row.standard } else { &row.row.legacy };
         // Rows with the same name are either labels of one info metric, or two keys of one statistic, of which the first wins.
         let same_name = families.last_mut().filter(|last| last.descriptor.name == descriptor.name);
@@ -187,8 +188,9 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
                     _ => None,
                 };
                 families.push(Family { descriptor, metric });
-                families
-                    .extend(again.map(|(descriptor, number)| Family { descriptor, metric: Metric::Number(number) }));
+                if let Some((descriptor, number)) = again {
+                    families.push(Family { descriptor, metric: Metric::Number(number) });
+                }
             }
         }
     }
@@ -225,7 +227,7 @@ fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family
     (unknown, unexposed + lost)
 }
 
-/// Capacity for the families of a current bridge, and for those about the scrape, which are inserted before them.
+/// Capacity for the families of a current bridge.
 const ROOM: usize = 120;
 
 /// Converts a number of the bridge to another unit, or to the base unit. An integer stays an integer if the result is whole.
@@ -233,8 +235,10 @@ const ROOM: usize = 120;
 fn convert(number: Number, from: Unit, to: Option<Unit>) -> Option<Number> {
     let ((times, over), (over_again, times_again)) = (from.ratio(), to.map_or((1, 1), Unit::ratio));
     let (times, over) = (u64::from(times * times_again), u64::from(over * over_again));
+    if times == over {
+        return Some(number);
+    }
     let converted = match number {
-        _ if times == over => number,
         Number::Unsigned(n) if n.checked_mul(times).is_some_and(|n| n % over == 0) => {
             Number::Unsigned(n * times / over)
         }

@@ -16,17 +16,17 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::catalogue::{Descriptor, Kind};
 use crate::metrics::distribution::Distribution;
-use crate::metrics::family::{Family, Metric};
+use crate::metrics::family::{Families, Family, Metric};
 use crate::metrics::format::{Format, PerFormat};
 use crate::metrics::report::Number;
-use crate::metrics::unknown::{UnknownStatistics, UnknownValue};
+use crate::metrics::unknown::UnknownValue;
 
-/// Writes the whole exposition.
+/// Writes the whole exposition: the families about the scrape, then those of the report.
 #[must_use]
-pub fn render(families: &[Family], unknown: &UnknownStatistics, format: Format) -> String {
+pub fn render(of_scrape: &[Family], Families { list, unknown, .. }: &Families, format: Format) -> String {
     // HELP, TYPE, UNIT and one sample need less; distributions need more, but there are few.
-    let mut text = String::with_capacity((families.len() + unknown.len()) * 300);
-    for family in families {
+    let mut text = String::with_capacity((of_scrape.len() + list.len() + unknown.len()) * 300);
+    for family in of_scrape.iter().chain(list) {
         write_family(&mut text, family, format);
     }
     for (name, key, value) in unknown.iter() {
@@ -179,7 +179,8 @@ fn write_unknown(text: &mut String, name: &str, key: &str, value: &UnknownValue,
     match value {
         UnknownValue::Number(number) => {
             let pieces = NUMBER.get(format, || pieces(before_value(MetricType::Unknown)));
-            fill(pieces, &[name, key, name, name, ""]);
+            fill(pieces, &[name, key, name, name]);
+            text.push(' ');
             write_line_end(text, *number);
         }
         UnknownValue::Histogram(distribution) => {
@@ -212,10 +213,16 @@ fn write_number(text: &mut String, number: Number) {
                 text.push_str(itoa::Buffer::new().format(whole));
                 text.push_str(".0");
             } else {
-                text.push_str(dtoa::Buffer::new().format(number));
+                write_fraction(text, number);
             }
         }
     }
+}
+
+/// Separate, because its large buffer and many registers would make each integer dearer.
+#[inline(never)]
+fn write_fraction(text: &mut String, number: f64) {
+    text.push_str(dtoa::Buffer::new().format(number));
 }
 
 /// Writes labels and the space after them.
