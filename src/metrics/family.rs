@@ -60,10 +60,11 @@ impl Family {
 fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Option<Metric> {
     let unit = (names == Naming::Legacy).then_some(row.primary.unit);
     let in_unit = |number| convert(number, source.unit, unit);
-    let number = |value: &Value| in_unit(value.number()?);
     Some(match (row.row.kind, names) {
-        (Kind::Gauge, _) => Metric::Number(number(value)?),
-        (Kind::Counter, _) => Metric::Number(number(value).filter(|number| number.as_f64() >= 0.0)?),
+        (kind @ (Kind::Gauge | Kind::Counter), _) => {
+            let number = in_unit(value.number()?);
+            Metric::Number(number.filter(|number| kind == Kind::Gauge || number.as_f64() >= 0.0)?)
+        }
         (Kind::Boolean, _) => Metric::Number(Number::Unsigned(value.boolean()?.into())),
         (Kind::Timestamp, Naming::Standard) => Metric::Number(unix_seconds(value.time()?)?),
         // The older exporters expose this only if it is a number.
@@ -169,8 +170,8 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
     for row in ones(*rows).map(|number| &index.rows[number]) {
         let descriptor = if names == Naming::Standard { &row.row.standard } else { &row.row.legacy };
         // Rows with the same name are either labels of one info metric, or two keys of one statistic, of which the first wins.
-        let same_name = families.last_mut().filter(|last| last.descriptor.name == descriptor.name);
-        if same_name.is_some() && row.row.kind != Kind::Info {
+        let is_same = families.last().is_some_and(|last| last.descriptor.name == descriptor.name);
+        if is_same && row.row.kind != Kind::Info {
             continue;
         }
         // Of the sources of a row, the first that can be read wins, too.
@@ -180,18 +181,16 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
         let Some((number, metric)) = row.sources.iter().find_map(read) else { continue };
         let is_first = !mem::replace(&mut known[number].exposed, true);
         readable += usize::from(is_first && row.row.kind.is_number());
-        match (same_name.map(|last| &mut last.metric), metric) {
-            (Some(Metric::Labels(labels)), Metric::Labels(more)) => labels.extend(more),
-            (_, metric) => {
-                let again = match (&metric, names) {
-                    (Metric::Number(number), Naming::Legacy) => row.unprefixed.map(|descriptor| (descriptor, *number)),
-                    _ => None,
-                };
-                families.push(Family { descriptor, metric });
-                if let Some((descriptor, number)) = again {
-                    families.push(Family { descriptor, metric: Metric::Number(number) });
-                }
-            }
+        let again = match metric {
+            Metric::Number(number) if names == Naming::Legacy => row.unprefixed.map(|descriptor| (descriptor, number)),
+            _ => None,
+        };
+        match (metric, families.last_mut().filter(|_| is_same)) {
+            (Metric::Labels(more), Some(Family { metric: Metric::Labels(labels), .. })) => labels.extend(more),
+            (metric, _) => families.push(Family { descriptor, metric }),
+        }
+        if let Some((descriptor, number)) = again {
+            families.push(Family { descriptor, metric: Metric::Number(number) });
         }
     }
     (families, readable)
