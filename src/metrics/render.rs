@@ -27,7 +27,9 @@ pub fn render(of_scrape: &[Family], Families { list, unknown, .. }: &Families, f
     // HELP, TYPE, UNIT and one sample need less; distributions need more, but there are few.
     let mut text = String::with_capacity((of_scrape.len() + list.len() + unknown.len()) * 300);
     for families in [of_scrape, list] {
-        families.iter().for_each(|family| write_family(&mut text, family, format));
+        for family in families {
+            write_family(&mut text, family, format);
+        }
     }
     for (name, key, value) in unknown.iter() {
         write_unknown(&mut text, name, key, value, format);
