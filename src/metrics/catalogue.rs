@@ -595,9 +595,13 @@ impl Index {
 
     /// A hash of a key. It is simpler than the standard library's, because the keys of the table are known.
     fn place(key: &str) -> usize {
-        let byte = |place: usize| usize::from(key.as_bytes().get(place).copied().unwrap_or_default());
-        let length = key.len();
-        (length + 31 * byte(length / 2) + 7 * byte(length / 4) + 3 * byte(length.wrapping_sub(3))) % Self::PLACES
+        let word = |chunk: Option<&[u8; 8]>| chunk.map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        let (first, last) = (word(key.as_bytes().first_chunk()), word(key.as_bytes().last_chunk()));
+        // The multiplier, 2^64 divided by the golden ratio, spreads all bits to the highest ones.
+        let hash = (first.rotate_left(17) ^ last ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        #[expect(clippy::cast_possible_truncation, reason = "less than the number of places")]
+        let place = (hash >> (u64::BITS - Self::PLACES.ilog2())) as usize;
+        place
     }
 
     /// Adds the next row to a key, and returns the number of the key. A new key gets a new number.
