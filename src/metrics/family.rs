@@ -136,8 +136,8 @@ struct Collected<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known<'a> {
     value: Option<Value<'a>>,
-    /// Whether the value is in a family. It can be in two.
-    exposed: bool,
+    /// Whether there is a value that is not in a family. It can be in two.
+    unexposed: bool,
 }
 
 /// The first step: collects the values of the report.
@@ -149,7 +149,7 @@ fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     let mut is_of_jicofo = false;
     report::read(body, |key, value| {
         if let Some(number) = index.number(&key) {
-            known[number].value = Some(value);
+            known[number] = Known { value: Some(value), unexposed: true };
             for row in &index.keys()[number].rows {
                 rows[row / 64] |= 1 << (row % 64);
             }
@@ -179,7 +179,7 @@ fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<
             Some((number, metric(row, source, known[number].value.as_ref()?, names)?))
         };
         let Some((number, metric)) = row.sources.iter().find_map(read) else { continue };
-        let is_first = !mem::replace(&mut known[number].exposed, true);
+        let is_first = mem::take(&mut known[number].unexposed);
         readable += usize::from(is_first && row.row.kind.is_number());
         let again = match metric {
             Metric::Number(number) if names == Naming::Legacy => row.unprefixed.map(|descriptor| (descriptor, number)),
@@ -212,7 +212,7 @@ fn ones(mut words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize
 /// The third step: collects the statistics that are not in the catalogue, and counts the values that are not in any family.
 fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (UnknownStatistics, u64) {
     let mut lost = 0;
-    for (known, key) in known.iter().zip(INDEX.keys()).filter(|(known, _)| !known.exposed) {
+    for (known, key) in known.iter().zip(INDEX.keys()).filter(|(known, _)| known.unexposed) {
         match known.value {
             // If a statistic of the catalogue has become an object, its members are unknown statistics.
             Some(object @ Value::Object(_)) if !ROWS[key.rows[0]].kind.is_distribution() => {
