@@ -161,33 +161,38 @@ impl Collector for Zero {
     }
 }
 
+/// Characters that occur neither in a name nor in a help text. They stand for the name and the key of an unknown statistic.
+const NAME: char = '\u{1}';
+const KEY: char = '\u{2}';
+
+/// The pieces of a text around names and keys.
+fn pieces<const N: usize>(text: &str) -> [String; N] {
+    let pieces: Vec<_> = text.split([NAME, KEY]).map(str::to_owned).collect();
+    pieces.try_into().expect("names and keys are in known places")
+}
+
 fn write_unknown(text: &mut String, name: &str, key: &str, value: &UnknownValue, format: Format) {
-    static NUMBER: PerFormat<Vec<String>> = PerFormat::new();
-    static HISTOGRAM: PerFormat<Vec<String>> = PerFormat::new();
-    // Characters that occur neither in a name nor in a help text.
-    const NAME: char = '\u{1}';
-    const KEY: char = '\u{2}';
+    static NUMBER: PerFormat<[String; 5]> = PerFormat::new();
+    static HISTOGRAM: PerFormat<[String; 4]> = PerFormat::new();
     let before_value = |kind| {
         let help = format!("Statistic unknown to this release of the exporter ({KEY}).");
         before_value(&NAME.to_string(), None, &help, kind, format)
     };
-    let pieces = |text: String| text.split([NAME, KEY]).map(str::to_owned).collect();
-    let mut fill = |pieces: &[String], with: &[&str]| {
-        for (piece, after) in pieces.iter().zip(with) {
-            text.push_str(piece);
-            text.push_str(after);
-        }
-    };
     match value {
         UnknownValue::Number(number) => {
-            let pieces = NUMBER.get(format, || pieces(before_value(MetricType::Unknown)));
-            fill(pieces, &[name, key, name, name]);
+            let [help, of, kind, sample, _] = NUMBER.get(format, || pieces(&before_value(MetricType::Unknown)));
+            for part in [help, name, of, key, kind, name, sample, name] {
+                text.push_str(part);
+            }
             text.push(' ');
             write_line_end(text, *number);
         }
         UnknownValue::Histogram(distribution) => {
-            let pieces = HISTOGRAM.get(format, || pieces(without_sample(before_value(MetricType::Histogram))));
-            fill(pieces, &[name, key, name, ""]);
+            let head = || pieces(&without_sample(before_value(MetricType::Histogram)));
+            let [help, of, kind, end] = HISTOGRAM.get(format, head);
+            for part in [help, name, of, key, kind, name, end] {
+                text.push_str(part);
+            }
             let [bucket, sum, count] = ["_bucket{le=\"", "_sum ", "_count "].map(|suffix| format!("{name}{suffix}"));
             write_distribution(text, distribution, Kind::Histogram, [&bucket, &sum, &count]);
         }
