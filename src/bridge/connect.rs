@@ -4,22 +4,26 @@
 //! resolved only when a new connection is needed, so a request on a pooled connection needs neither a thread nor a name server.
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::Error;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport, time,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
 };
+use ureq::{Error, Timeout};
 
 use super::notes::{Note, Notes};
-use super::{is_no_descriptor, tls, unreachable};
+use super::{INPUT_BUFFER, OUTPUT_BUFFER, is_no_descriptor, tls, unreachable};
 use crate::error::{Cause, ScrapeError};
 use crate::resolve::{self, AddrFamily};
 use crate::words::plain;
@@ -40,49 +44,109 @@ const MAX_LOOKUPS: usize = 40;
 /// The families of addresses, in the order in which they are tried (RFC 8305, section 4). Without a route, the first fails at once.
 const FAMILIES: [AddrFamily; 2] = [AddrFamily::Inet6, AddrFamily::Inet];
 
+/// Timeouts of a socket are rounded down to a multiple of this, so that every scrape needs the same ones and sets them once. A socket
+/// that wakes up early waits again.
+const GRANULE: Duration = Duration::from_millis(100);
+
 thread_local! {
     /// Whether this thread has made a connection since the last call of [`connected`].
     static CONNECTED: Cell<bool> = const { Cell::new(false) };
-    /// When this thread stops waiting for bytes of a bridge, besides the timeouts of ureq.
-    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When this thread stops waiting for the bridge.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Reads from a bridge until then at the latest. ureq takes the timeouts of a body before it knows the status.
-pub(super) fn read_until<T>(until: Instant, read: impl FnOnce() -> T) -> T {
-    UNTIL.set(Some(until));
-    let result = read();
-    UNTIL.set(None);
-    result
+/// Sets until when this thread waits for the bridge, whatever it waits for. The timeouts of ureq would have to be set for each
+/// request in a configuration of its own, and those of a body before the status is known.
+pub(super) fn wait_until(deadline: Instant) {
+    DEADLINE.set(Some(deadline));
 }
 
-/// A connection that [`read_until`] applies to.
-#[derive(Debug)]
-pub(super) struct Limited<T>(T);
+/// The time until the deadline. Zero if there is none left.
+pub(super) fn left() -> Duration {
+    DEADLINE.get().map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
+}
 
-impl<T: Transport> Transport for Limited<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.0.buffers()
+/// A TCP connection that waits until the deadline of the thread that uses it.
+pub(super) struct Tcp {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    /// The timeouts that are set.
+    read: Duration,
+    write: Duration,
+    /// Whether bytes have been read since the last call of [`Transport::is_open`].
+    is_fresh: bool,
+}
+
+impl Tcp {
+    fn new(stream: TcpStream) -> Self {
+        let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
+        Self { stream, buffers, read: Duration::ZERO, write: Duration::ZERO, is_fresh: false }
     }
+}
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.0.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let Some(until) = UNTIL.get() else { return self.0.await_input(timeout) };
-        let left = until.saturating_duration_since(Instant::now());
+/// Repeats a system call with this timeout until it succeeds, fails, or the time is over. `last` is the timeout that is set.
+fn retry(
+    last: &mut Duration,
+    set: impl Fn(Option<Duration>) -> io::Result<()>,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> Result<usize, Error> {
+    loop {
+        let left = left();
         if left.is_zero() {
-            return Err(Error::Timeout(timeout.reason));
+            return Err(Error::Timeout(Timeout::Global));
         }
-        self.0.await_input(NextTimeout { after: left.min(*timeout.after).into(), ..timeout })
+        let timeout = if left < GRANULE { left } else { GRANULE * u32::try_from(left.as_millis() / GRANULE.as_millis()).unwrap_or(u32::MAX) };
+        if timeout != *last {
+            set(Some(timeout))?;
+            *last = timeout;
+        }
+        match call() {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+impl Transport for Tcp {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
     }
 
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+        let Self { stream, buffers, write, .. } = self;
+        let mut output = &buffers.output()[..amount];
+        while !output.is_empty() {
+            match retry(write, |timeout| stream.set_write_timeout(timeout), || (&*stream).write(output))? {
+                0 => return Err(Error::Io(ErrorKind::WriteZero.into())),
+                written => output = &output[written..],
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        let Self { stream, buffers, read, .. } = self;
+        let input = buffers.input_append_buf();
+        let amount = retry(read, |timeout| stream.set_read_timeout(timeout), || (&*stream).read(input))?;
+        buffers.input_appended(amount);
+        self.is_fresh = true;
+        Ok(amount > 0)
+    }
+
+    /// ureq asks before it keeps a connection, and again before it uses that connection. Only the second answer matters, so the first
+    /// needs no system call.
     fn is_open(&mut self) -> bool {
-        self.0.is_open()
+        if mem::take(&mut self.is_fresh) {
+            return true;
+        }
+        // There is neither an end nor an error, nor are there bytes that were not asked for.
+        recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
     }
+}
 
-    fn is_tls(&self) -> bool {
-        self.0.is_tls()
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.fmt(f)
     }
 }
 
@@ -105,80 +169,70 @@ impl Resolver for Later {
 pub(super) struct Connect {
     lookups: Lookups,
     notes: Arc<Notes>,
-    tcp: TcpConnector,
     tls: RustlsConnector,
 }
 
-type Tcp = <TcpConnector as Connector>::Out;
-
 impl Connector for Connect {
-    type Out = Limited<<RustlsConnector as Connector<Tcp>>::Out>;
+    type Out = <RustlsConnector as Connector<Tcp>>::Out;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         CONNECTED.set(true);
-        let deadline = Instant::now() + *details.timeout.after;
-        let addresses = self.resolve(details).map_err(failed)?;
-        let connect = |addresses: &[_], timeout| self.tcp.connect(&now(details, addresses, timeout), None);
-        let stream = first(&addresses, deadline, connect).map_err(|error| {
-            failed(match error {
-                Error::Timeout(_) => Cause::ConnectTimeout.into(),
-                Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Cause::Refused.into(),
-                Error::Io(error) => unreachable(&error),
-                error => Cause::Unreachable.with(error),
+        let addresses = self.resolve(details.uri).map_err(failed)?;
+        let stream = first(&addresses, |address, timeout| TcpStream::connect_timeout(&address, timeout));
+        let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|error| {
+            failed(match error.kind() {
+                ErrorKind::TimedOut => Cause::ConnectTimeout.into(),
+                ErrorKind::ConnectionRefused => Cause::Refused.into(),
+                _ => unreachable(&error),
             })
         })?;
-        let connection = self.tls.connect(&now(details, &[], left(deadline)), stream).map_err(|error| {
+        // `request_level` is off because the TLS settings never differ from the agent's. If it were on, ureq would read the root
+        // certificates again for each connection.
+        let details = ConnectionDetails {
+            addrs: details.resolver.empty(),
+            request_level: false,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::clone(&details.run_connector),
+            register_shutdown: Arc::clone(&details.register_shutdown),
+            ..*details
+        };
+        self.tls.connect(&details, Some(Tcp::new(stream))).map_err(|error| {
             failed(match error {
                 Error::Timeout(_) => Cause::HandshakeTimeout.into(),
                 Error::Io(error) => tls::error(&error).unwrap_or_else(|| Cause::HandshakeClosed.into()),
                 error => Cause::Handshake.with(error),
             })
-        })?;
-        Ok(connection.map(Limited))
+        })
     }
 }
 
 /// Connects to the first address that accepts. If there are several, each is tried briefly, so that an address that drops packets
-/// does not use up the time of the others. If none accepts, all are tried again for the rest of the time.
+/// does not use up the time of the others. If none accepts, all are tried again in the rest of the time.
 fn first<T>(
     addresses: &[SocketAddr],
-    deadline: Instant,
-    connect: impl Fn(&[SocketAddr], Duration) -> Result<T, Error>,
-) -> Result<T, Error> {
-    if let [_, _, ..] = addresses {
-        let attempts = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
-        let timeout = ATTEMPT_DELAY.min(left(deadline) / attempts);
+    connect: impl Fn(SocketAddr, Duration) -> io::Result<T>,
+) -> io::Result<T> {
+    let connect = |address: &SocketAddr, share: usize, most: Duration| {
+        let timeout = most.min(left() / u32::try_from(share).unwrap_or(u32::MAX));
+        // The standard library refuses a timeout of zero.
+        connect(*address, timeout.max(Duration::from_millis(1)))
+    };
+    let number = addresses.len();
+    if number > 1 {
         for address in addresses {
-            if let Ok(connection) = connect(&[*address], timeout) {
+            if let Ok(connection) = connect(address, number + 1, ATTEMPT_DELAY) {
                 return Ok(connection);
             }
         }
     }
-    connect(addresses, left(deadline))
-}
-
-/// The time until a deadline. Never zero, which ureq would treat as a second.
-pub(super) fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-}
-
-/// The same details with other addresses and another timeout, counted from now. `request_level` is off because the TLS settings
-/// never differ from the agent's. If it were on, ureq would read the root certificates again for each connection.
-fn now<'a>(details: &ConnectionDetails<'a>, addresses: &[SocketAddr], timeout: Duration) -> ConnectionDetails<'a> {
-    let mut addrs = details.resolver.empty();
-    for address in addresses {
-        addrs.push(*address);
+    let mut last = Err(ErrorKind::AddrNotAvailable.into());
+    for (rank, address) in addresses.iter().enumerate() {
+        last = connect(address, number - rank, Duration::MAX);
+        if last.is_ok() {
+            break;
+        }
     }
-    ConnectionDetails {
-        addrs,
-        request_level: false,
-        now: time::Instant::now(),
-        timeout: NextTimeout { after: timeout.into(), ..details.timeout },
-        current_time: Arc::clone(&details.current_time),
-        run_connector: Arc::clone(&details.run_connector),
-        register_shutdown: Arc::clone(&details.register_shutdown),
-        ..*details
-    }
+    last
 }
 
 fn failed(error: ScrapeError) -> Error {
@@ -197,13 +251,13 @@ fn literal(host: &str) -> Option<Vec<SocketAddr>> {
 
 impl Connect {
     pub(super) fn new(notes: Arc<Notes>) -> Self {
-        Self { lookups: Lookups::default(), notes, tcp: TcpConnector::default(), tls: RustlsConnector::default() }
+        Self { lookups: Lookups::default(), notes, tls: RustlsConnector::default() }
     }
 
     /// The addresses of the host of the URL.
     #[cold]
-    fn resolve(&self, details: &ConnectionDetails) -> Result<Vec<SocketAddr>, ScrapeError> {
-        let host = details.uri.scheme().zip(details.uri.authority());
+    fn resolve(&self, uri: &Uri) -> Result<Vec<SocketAddr>, ScrapeError> {
+        let host = uri.scheme().zip(uri.authority());
         let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
         let host = host.unwrap_or_default();
         if let Some(addresses) = literal(&host) {
@@ -213,8 +267,8 @@ impl Connect {
             let (name, port) = host.rsplit_once(':').unwrap_or((&host, ""));
             resolve::look_up(name, port, family)
         };
-        let found = look_up(&self.lookups, *details.timeout.after, lookup).ok_or(Cause::ResolveTimeout)?;
-        let found = found.map_err(|error| unresolved(details.uri.host().unwrap_or_default(), &error))?;
+        let found = look_up(&self.lookups, left(), lookup).ok_or(Cause::ResolveTimeout)?;
+        let found = found.map_err(|error| unresolved(uri.host().unwrap_or_default(), &error))?;
         // A bridge often has one address of each family.
         if found.iter().any(|family| family.len() > 1) {
             let all: Vec<_> = found.iter().flatten().map(|address| address.ip().to_string()).collect();
@@ -304,8 +358,6 @@ fn look_up(
 mod tests {
     use std::sync::Mutex;
 
-    use ureq::Timeout;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -318,16 +370,17 @@ mod tests {
 
     /// Connects to numbered addresses: 1 accepts, 2 refuses, 3 and 4 do not answer. Returns the result, and how long each was
     /// tried.
-    fn connect(all: &[u8], left: Duration) -> (Result<u8, Error>, Vec<Tried>) {
+    fn connect(all: &[u8], left: Duration) -> (io::Result<u8>, Vec<(u8, Duration)>) {
         let tried = Mutex::new(Vec::new());
         let all: Vec<_> = all.iter().map(|&number| address(number)).collect();
-        let result = first(&all, Instant::now() + left, |addresses, timeout| {
-            let numbers: Vec<_> = (1..=4).filter(|&number| addresses.contains(&address(number))).collect();
-            tried.lock().unwrap().push((numbers.clone(), timeout));
-            match numbers[..] {
-                [1] => Ok(1),
-                [2] => Err(Error::Io(ErrorKind::ConnectionRefused.into())),
-                _ => Err(Error::Timeout(Timeout::Connect)),
+        wait_until(Instant::now() + left);
+        let result = first(&all, |tries, timeout| {
+            let number = (1..=4).find(|&number| tries == address(number)).unwrap();
+            tried.lock().unwrap().push((number, timeout));
+            match number {
+                1 => Ok(1),
+                2 => Err(ErrorKind::ConnectionRefused.into()),
+                _ => Err(ErrorKind::TimedOut.into()),
             }
         });
         (result, tried.into_inner().unwrap())
@@ -337,17 +390,16 @@ mod tests {
     fn tries_the_next_address_when_one_does_not_answer() {
         let (result, tried) = connect(&[3, 2, 1], 100 * SECOND);
         assert_eq!(result.unwrap(), 1);
-        assert_eq!(tried, [(vec![3], ATTEMPT_DELAY), (vec![2], ATTEMPT_DELAY), (vec![1], ATTEMPT_DELAY)]);
+        assert_eq!(tried, [(3, ATTEMPT_DELAY), (2, ATTEMPT_DELAY), (1, ATTEMPT_DELAY)]);
         assert!(ATTEMPT_DELAY < Duration::from_millis(300));
     }
 
     #[test]
     fn gives_addresses_that_did_not_accept_the_rest_of_the_time() {
         let (result, tried) = connect(&[3, 2, 4], 100 * SECOND);
-        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
-        assert_eq!(tried.len(), 4);
-        assert_eq!(tried[3].0, [2, 3, 4]);
-        assert!(tried[3].1 > 50 * SECOND, "{tried:?}");
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        let again: Vec<_> = tried[3..].iter().map(|(number, timeout)| (*number, timeout.as_secs())).collect();
+        assert_eq!(again, [(3, 33), (2, 49), (4, 99)]);
     }
 
     #[test]

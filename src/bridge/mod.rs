@@ -2,14 +2,15 @@
 //!
 //! This module knows HTTP and its failures, but not JSON. Between scrapes it keeps idle connections, but no responses.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::uri::Scheme;
 use ureq::http::{Response, StatusCode, Uri, header};
-use ureq::{Agent, Body, Error};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, Error, RequestBuilder};
 
 use crate::error::{Cause, ScrapeError};
 use crate::words::plain;
@@ -147,18 +148,20 @@ impl Bridge {
     /// If there is no response of status 200 with a body of at most [`MAX_BODY`] bytes.
     pub fn fetch(&self, budget: Duration) -> Result<Answer<'_>, ScrapeError> {
         let deadline = Instant::now() + budget;
+        connect::wait_until(deadline);
         let (first, second) = self.url.uris();
-        let response = self.ask(first, deadline)?;
+        let response = self.ask(first)?;
         let source = Source { uri: first, path: second.map(|_| Path::First) };
         let Some(second) = second.filter(|_| response.status() == StatusCode::NOT_FOUND) else {
             return self.read(source, response);
         };
         // The connection goes back to the pool only if the whole body has been read. Otherwise the second request opens a new one.
         let page = response.into_body().into_with_config().limit(MAX_PAGE);
-        let until = Instant::now() + PAGE_TIMEOUT.min(connect::left(deadline) / 2);
-        let _ = connect::read_until(until, || page.read_to_vec());
+        connect::wait_until(Instant::now() + PAGE_TIMEOUT.min(connect::left() / 2));
+        let _ = page.read_to_vec();
+        connect::wait_until(deadline);
         let source = Source { uri: second, path: Some(Path::Second) };
-        let response = self.ask(second, deadline).map_err(|error| source.named(error))?;
+        let response = self.ask(second).map_err(|error| source.named(error))?;
         self.read(source, response)
     }
 
@@ -174,25 +177,24 @@ impl Bridge {
 
     /// Sends a request and reads the head of the response.
     #[inline(never)]
-    fn ask(&self, uri: &Uri, deadline: Instant) -> Result<Response<Body>, ScrapeError> {
+    fn ask(&self, uri: &Uri) -> Result<Response<Body>, ScrapeError> {
         let _ = connect::connected();
-        let response = match self.get(uri, deadline, MAX_IDLE_AGE) {
+        let response = match self.get(uri).call() {
             // A pooled connection was closed before any byte of a response: retry once, on a new one.
             Err(Error::Io(error)) if is_closed(&error) && !connect::connected() => {
-                self.get(uri, deadline, Duration::ZERO)
+                self.get(uri).config().max_idle_age(Duration::ZERO).build().call()
             }
             response => response,
         };
         response.map_err(|error| self.failed(error))
     }
 
-    #[inline(never)]
-    fn get(&self, uri: &Uri, deadline: Instant, max_idle_age: Duration) -> Result<Response<Body>, Error> {
-        let mut request = self.agent.get(uri);
-        if let Some(authorization) = self.url.authorization() {
-            request = request.header(header::AUTHORIZATION, authorization);
+    fn get(&self, uri: &Uri) -> RequestBuilder<WithoutBody> {
+        let request = self.agent.get(uri);
+        match self.url.authorization() {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
         }
-        request.config().timeout_global(Some(connect::left(deadline))).max_idle_age(max_idle_age).build().call()
     }
 
     /// Reads the body of a response.
@@ -205,13 +207,16 @@ impl Bridge {
         if body.content_length().is_some_and(|length| length > max) {
             return Err(source.named(Cause::LargeBody.into()));
         }
-        let body = body.into_with_config().limit(max).read_to_vec().map_err(|error| {
-            source.named(match error {
+        // `read_to_vec` would enlarge the vector ten times.
+        let length = body.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = Vec::with_capacity(length.unwrap_or_default());
+        body.into_with_config().limit(max).reader().read_to_end(&mut bytes).map_err(|error| {
+            source.named(match Error::from(error) {
                 Error::Io(_) => Cause::Incomplete.into(),
                 error => self.failed(error),
             })
         })?;
-        Ok(Answer { body, source })
+        Ok(Answer { body: bytes, source })
     }
 
     /// The error for a request without a response.
