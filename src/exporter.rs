@@ -11,7 +11,7 @@ use crate::metrics::family::Naming;
 use crate::metrics::format::Format;
 use crate::scrape::{Scrape, scrape};
 use crate::serve::http::Handler;
-use crate::serve::request::{Request, Response, StatusCode};
+use crate::serve::request::{Request, Response, StatusCode, header};
 use crate::story::Story;
 
 /// Safety margin subtracted from the scraper's timeout for reading, rendering and the way back, or a quarter of the timeout if
@@ -72,7 +72,7 @@ impl Exporter {
         for note in self.bridge.notes() {
             log::line(format_args!("{}: {note}", self.bridge.url()));
         }
-        Response::ok(format.content_type(), scrape.text).with("vary", "Accept")
+        Response::ok(format.content_type(), scrape.text).with(header::VARY, "Accept")
     }
 
     fn page(&self) -> Response {

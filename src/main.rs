@@ -60,7 +60,7 @@ fn run() -> Result<ExitCode, Failure> {
         variables.filter(|(name, _): &(String, _)| name.starts_with(cli::PREFIX)).collect();
     variables.sort();
     match cli::parse(&typed, &variables).map_err(|why| Failure { code: USAGE, why })? {
-        Command::Print(text) => print(&text)?,
+        Command::Print(text) => print(text.as_bytes())?,
         Command::Serve(config) => {
             // A SIGHUP before its handler is installed would end the process.
             let _ = SigSet::from(Signal::SIGHUP).thread_block();
@@ -82,11 +82,9 @@ fn unblock(signals: &[Signal]) {
     let _ = signals.thread_unblock();
 }
 
-fn print(text: &str) -> Result<(), String> {
+fn print(text: &[u8]) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| format!("cannot print: {}", plain(&error)))
+    out.write_all(text).and_then(|()| out.flush()).map_err(|error| format!("cannot print: {}", plain(&error)))
 }
 
 /// A runtime of one thread, which accepts connections and waits for signals. Each connection is served in its own thread.

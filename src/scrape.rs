@@ -1,5 +1,6 @@
 //! One scrape, from the time budget to the text.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::bridge::{self, Bridge};
@@ -13,8 +14,8 @@ use crate::metrics::report::Number;
 /// The result of a scrape.
 #[derive(Debug)]
 pub struct Scrape {
-    /// The whole exposition, valid whatever the bridge sent.
-    pub text: String,
+    /// The whole exposition, in UTF-8, valid whatever the bridge sent.
+    pub text: Vec<u8>,
     /// Why the scrape failed, if it did.
     pub error: Option<ScrapeError>,
 }
@@ -52,26 +53,26 @@ pub fn expose(
         Err(error) => (Families::default(), Some(error)),
     };
 
-    let number = |descriptor, number| Family { descriptor, metric: Metric::Number(number) };
-    let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.to_owned()));
-    let version = [("version", env!("CARGO_PKG_VERSION").to_owned())].into_iter().chain(revision).collect();
+    let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.into()));
+    let version = [("version", env!("CARGO_PKG_VERSION").into())].into_iter().chain(revision).collect();
     let of_scrape: Vec<_> = [
-        Some(number(&UP, Number::Unsigned(error.is_none().into()))),
-        error.as_ref().map(|error| Family { descriptor: &SCRAPE_ERROR, metric: Metric::Labels(labels(error)) }),
-        Some(number(&SCRAPE_DURATION, duration)),
-        Some(number(&UNEXPOSED_VALUES, Number::Unsigned(families.unexposed))),
-        Some(Family { descriptor: &BUILD_INFO, metric: Metric::Labels(version) }),
+        Some((UP, Metric::Number(Number::Unsigned(error.is_none().into())))),
+        error.as_ref().map(|error| (SCRAPE_ERROR, Metric::Labels(labels(error)))),
+        Some((SCRAPE_DURATION, Metric::Number(duration))),
+        Some((UNEXPOSED_VALUES, Metric::Number(Number::Unsigned(families.unexposed)))),
+        Some((BUILD_INFO, Metric::Labels(version))),
     ]
     .into_iter()
     .flatten()
+    .map(|(number, metric)| Family { number, metric })
     .collect();
 
     Scrape { text: render(&of_scrape, &families, format), error }
 }
 
-fn labels(error: &ScrapeError) -> Vec<(&'static str, String)> {
-    let code = error.code().map(|code| ("code", code.to_string()));
-    [Some(("reason", error.reason().to_owned())), code].into_iter().flatten().collect()
+fn labels(error: &ScrapeError) -> Vec<(&'static str, Cow<'static, str>)> {
+    let code = error.code().map(|code| ("code", code.to_string().into()));
+    [Some(("reason", error.reason().into())), code].into_iter().flatten().collect()
 }
 
 /// A response with fewer readable statistics is not the report of a bridge. Other documents of a bridge, and of Jicofo, can contain

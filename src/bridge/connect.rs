@@ -95,13 +95,18 @@ fn retry(
         if left.is_zero() {
             return Err(Error::Timeout(Timeout::Global));
         }
-        let timeout = if left < GRANULE { left } else { GRANULE * u32::try_from(left.as_millis() / GRANULE.as_millis()).unwrap_or(u32::MAX) };
+        let timeout = if left < GRANULE {
+            left
+        } else {
+            GRANULE * u32::try_from(left.as_millis() / GRANULE.as_millis()).unwrap_or(u32::MAX)
+        };
         if timeout != *last {
             set(Some(timeout))?;
             *last = timeout;
         }
         match call() {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             result => return Ok(result?),
         }
     }
@@ -208,10 +213,7 @@ impl Connector for Connect {
 
 /// Connects to the first address that accepts. If there are several, each is tried briefly, so that an address that drops packets
 /// does not use up the time of the others. If none accepts, all are tried again in the rest of the time.
-fn first<T>(
-    addresses: &[SocketAddr],
-    connect: impl Fn(SocketAddr, Duration) -> io::Result<T>,
-) -> io::Result<T> {
+fn first<T>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr, Duration) -> io::Result<T>) -> io::Result<T> {
     let connect = |address: &SocketAddr, share: usize, most: Duration| {
         let timeout = most.min(left() / u32::try_from(share).unwrap_or(u32::MAX));
         // The standard library refuses a timeout of zero.
@@ -365,8 +367,6 @@ mod tests {
     fn address(number: u8) -> SocketAddr {
         ([192, 0, 2, number], 8080).into()
     }
-
-    type Tried = (Vec<u8>, Duration);
 
     /// Connects to numbered addresses: 1 accepts, 2 refuses, 3 and 4 do not answer. Returns the result, and how long each was
     /// tried.

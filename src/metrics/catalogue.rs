@@ -10,9 +10,18 @@
 //! with running bridges with live calls.
 
 use std::cmp::Ordering;
+use std::iter;
 use std::sync::LazyLock;
 
-use crate::metrics::format::PerFormat;
+/// The names to expose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// Standard names: base units, counters end in `_total`.
+    #[default]
+    Standard,
+    /// Legacy names: `jitsi_<key>` with the value as the bridge sends it, as in the older exporters.
+    Legacy,
+}
 
 /// The kind of a statistic. It decides how the statistic is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +182,6 @@ pub struct Descriptor {
     pub unit: Option<&'static str>,
     /// One sentence that needs no escaping.
     pub help: &'static str,
-    /// The text that is the same in each scrape, in pieces; `render` makes it.
-    pub text: &'static PerFormat<Vec<String>>,
 }
 
 impl Descriptor {
@@ -191,12 +198,9 @@ impl Descriptor {
     }
 }
 
-/// Makes a descriptor. This is a macro because each descriptor needs its own static for the text.
-macro_rules! descriptor {
-    ($name:expr, $kind:expr, $unit:expr, $help:expr) => {{
-        static TEXT: PerFormat<Vec<String>> = PerFormat::new();
-        Descriptor { name: $name, kind: $kind, unit: $unit, help: $help, text: &TEXT }
-    }};
+/// Makes a descriptor.
+const fn descriptor(name: &'static str, kind: Kind, unit: Option<&'static str>, help: &'static str) -> Descriptor {
+    Descriptor { name, kind, unit, help }
 }
 
 /// A source of a statistic.
@@ -260,8 +264,8 @@ macro_rules! row {
             stats: row!(@source $stats, Plain),
             native: row!(@native $stats, $native, Plain),
             kind: Kind::Info,
-            standard: descriptor!($name, Kind::Info, None, BRIDGE_INFO_HELP),
-            legacy: descriptor!(
+            standard: descriptor($name, Kind::Info, None, BRIDGE_INFO_HELP),
+            legacy: descriptor(
                 concat!("jitsi_", row!(@primary $stats, $native), "_info"),
                 Kind::Info,
                 None,
@@ -283,8 +287,8 @@ macro_rules! row {
             stats: row!(@source $stats, $unit),
             native: row!(@native $stats, $native, $other),
             kind: Kind::$kind,
-            standard: descriptor!($name, Kind::$kind, Unit::$unit.base(), $help),
-            legacy: descriptor!(
+            standard: descriptor($name, Kind::$kind, Unit::$unit.base(), $help),
+            legacy: descriptor(
                 legacy_name(concat!("jitsi_", row!(@primary $stats, $native)), $name),
                 Kind::$kind.in_legacy_names(),
                 None,
@@ -498,31 +502,30 @@ pub static ROWS: &[Row] = &[
 /// The help text of the info metric that the rows of [`Kind::Info`] share in standard names.
 pub const BRIDGE_INFO_HELP: &str = "Information about the bridge (version, release, region, relay_id).";
 
-/// Whether the bridge answered with statistics. The first metric of every response.
-pub static UP: Descriptor = descriptor!("jitsi_up", Kind::Gauge, None, "Whether the bridge answered with statistics.");
-
-/// Why the bridge did not. Present only while `jitsi_up` is 0.
-pub static SCRAPE_ERROR: Descriptor =
-    descriptor!("jitsi_scrape_error", Kind::Info, None, "Why the scrape of the bridge failed.");
-
-/// The duration of fetching and reading the report.
-pub static SCRAPE_DURATION: Descriptor = descriptor!(
-    "jitsi_scrape_duration_seconds",
-    Kind::Gauge,
-    Some("seconds"),
-    "Time taken to fetch and read the bridge's report."
-);
-
-/// The number of values in the report that have no metric.
-pub static UNEXPOSED_VALUES: Descriptor =
-    descriptor!("jitsi_unexposed_values", Kind::Gauge, None, "Number of values in the report that have no metric.");
-
-/// The version and the commit of the exporter.
-pub static BUILD_INFO: Descriptor =
-    descriptor!("jitsi_exporter_build_info", Kind::Info, None, "Information about the exporter.");
-
 /// The metrics about the scrape, in the order in which they are exposed. Their standard and legacy names are the same.
-pub static OWN: &[&Descriptor] = &[&UP, &SCRAPE_ERROR, &SCRAPE_DURATION, &UNEXPOSED_VALUES, &BUILD_INFO];
+pub static OWN: &[Descriptor; 5] = &[
+    descriptor("jitsi_up", Kind::Gauge, None, "Whether the bridge answered with statistics."),
+    descriptor("jitsi_scrape_error", Kind::Info, None, "Why the scrape of the bridge failed."),
+    descriptor(
+        "jitsi_scrape_duration_seconds",
+        Kind::Gauge,
+        Some("seconds"),
+        "Time taken to fetch and read the bridge's report.",
+    ),
+    descriptor("jitsi_unexposed_values", Kind::Gauge, None, "Number of values in the report that have no metric."),
+    descriptor("jitsi_exporter_build_info", Kind::Info, None, "Information about the exporter."),
+];
+
+/// Whether the bridge answered with statistics: the place in [`OWN`].
+pub const UP: usize = 0;
+/// Why the bridge did not. Present only while `jitsi_up` is 0.
+pub const SCRAPE_ERROR: usize = 1;
+/// The duration of fetching and reading the report.
+pub const SCRAPE_DURATION: usize = 2;
+/// The number of values in the report that have no metric.
+pub const UNEXPOSED_VALUES: usize = 3;
+/// The version and the commit of the exporter.
+pub const BUILD_INFO: usize = 4;
 
 /// The beginning of the keys that prometheus-jitsi-meet-exporter exposes without the prefix `jitsi_`. With `--legacy-names` they are
 /// exposed with and without the prefix.
@@ -530,40 +533,34 @@ const UNPREFIXED: &str = "total_ice_";
 
 /// The second legacy name of a statistic, for the few that have one.
 #[must_use]
-pub fn unprefixed(row: &Row) -> Option<&'static Descriptor> {
-    static DESCRIPTORS: LazyLock<Vec<Descriptor>> = LazyLock::new(|| {
-        let rows = ROWS.iter().filter(|row| row.primary().key.starts_with(UNPREFIXED));
-        let second = |row: &Row| Descriptor {
-            name: row.primary().key,
-            kind: row.kind,
-            unit: None,
-            help: row.legacy.help,
-            text: Box::leak(Box::new(PerFormat::new())),
-        };
-        rows.map(second).collect()
-    });
+pub fn unprefixed(row: &Row) -> Option<Descriptor> {
     let key = row.primary().key;
-    DESCRIPTORS.iter().find(|descriptor| descriptor.name == key)
+    key.starts_with(UNPREFIXED).then(|| descriptor(key, row.kind, None, row.legacy.help))
 }
 
-/// [`ROWS`] and their keys. The number of a key is its index in a table of the values of a report.
+/// What a scrape looks up in the table. Kept small and in few places, because the time of a scrape is the time of cache misses.
 #[derive(Debug)]
 pub struct Index {
-    /// The keys and their numbers, by [`Index::place`]. Few places have more than one key.
-    by_place: [Vec<(&'static str, usize)>; Index::PLACES],
+    /// The numbers of the keys, each at [`Index::find`].
+    places: [u16; Index::PLACES],
     /// The keys by number.
     keys: Vec<Key>,
     /// The rows, in the order of [`ROWS`].
     pub rows: Vec<IndexedRow>,
+    /// The descriptors of each naming by number: those of [`OWN`], those of [`ROWS`], and the second legacy names.
+    descriptors: [Vec<&'static Descriptor>; 2],
 }
+
+/// A set of rows, one bit for each.
+pub type RowSet = [u64; ROWS.len().div_ceil(64)];
 
 /// A key of the catalogue.
 #[derive(Debug)]
 pub struct Key {
     /// The key in the JSON.
     pub text: &'static str,
-    /// The numbers of the rows that use this key.
-    pub rows: Vec<usize>,
+    /// The rows that use this key.
+    pub rows: RowSet,
 }
 
 /// A row, with data that would otherwise be looked up in each scrape.
@@ -571,27 +568,38 @@ pub struct Key {
 pub struct IndexedRow {
     /// The row.
     pub row: &'static Row,
-    /// The sources, in order of preference, with the numbers of their keys.
-    pub sources: Vec<(Source, usize)>,
-    /// The source whose key and unit are used for the legacy name.
-    pub primary: Source,
-    /// The second legacy name.
-    pub unprefixed: Option<&'static Descriptor>,
+    /// The kind of the row.
+    pub kind: Kind,
+    /// The units of the sources, in order of preference, with the numbers of their keys.
+    pub sources: [Option<(Unit, u16)>; 2],
+    /// The unit of the legacy name.
+    pub legacy_unit: Unit,
+    /// The first row with the same name, in each naming.
+    pub first_of_name: [u16; 2],
+    /// The number of the second legacy name.
+    pub unprefixed: Option<usize>,
 }
 
 /// The index of [`ROWS`].
 pub static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut index = Index { by_place: [const { Vec::new() }; Index::PLACES], keys: Vec::new(), rows: Vec::new() };
-    for row in ROWS {
-        let sources = row.sources().map(|source| (source, index.add(source.key))).collect();
-        index.rows.push(IndexedRow { row, sources, primary: row.primary(), unprefixed: unprefixed(row) });
-    }
+    let standard = OWN.iter().chain(ROWS.iter().map(|row| &row.standard)).collect();
+    let legacy = OWN.iter().chain(ROWS.iter().map(|row| &row.legacy)).collect();
+    let mut index = Index {
+        places: [Index::FREE; Index::PLACES],
+        keys: Vec::new(),
+        rows: Vec::new(),
+        descriptors: [standard, legacy],
+    };
+    ROWS.iter().for_each(|row| index.add(row));
     index
 });
 
 impl Index {
     /// A power of two, twice the number of keys or more.
     const PLACES: usize = 512;
+
+    /// Not the number of a key.
+    const FREE: u16 = u16::MAX;
 
     /// A hash of a key. It is simpler than the standard library's, because the keys of the table are known.
     fn place(key: &str) -> usize {
@@ -604,16 +612,48 @@ impl Index {
         place
     }
 
-    /// Adds the next row to a key, and returns the number of the key. A new key gets a new number.
-    fn add(&mut self, key: &'static str) -> usize {
-        let number = self.number(key).unwrap_or_else(|| {
-            let number = self.keys.len();
-            self.by_place[Self::place(key)].push((key, number));
-            self.keys.push(Key { text: key, rows: Vec::new() });
-            number
+    /// Adds the next row.
+    fn add(&mut self, row: &'static Row) {
+        let place = self.rows.len();
+        let mut sources = row.sources().map(|source| (source.unit, self.add_key(source.key, place)));
+        let sources = [sources.next(), sources.next()];
+        let first_of_name = [|row: &Row| row.standard.name, |row: &Row| row.legacy.name].map(|name| {
+            let first = ROWS.iter().position(|first| name(first) == name(row));
+            first.and_then(|first| u16::try_from(first).ok()).unwrap_or_default()
         });
-        self.keys[number].rows.push(self.rows.len());
+        let unprefixed = unprefixed(row).map(|descriptor| {
+            let legacy = &mut self.descriptors[Naming::Legacy as usize];
+            legacy.push(Box::leak(Box::new(descriptor)));
+            legacy.len() - 1
+        });
+        let legacy_unit = row.primary().unit;
+        self.rows.push(IndexedRow { row, kind: row.kind, sources, legacy_unit, first_of_name, unprefixed });
+    }
+
+    /// Adds a row to a key, and returns the number of the key. A new key gets a new number.
+    fn add_key(&mut self, key: &'static str, row: usize) -> u16 {
+        let place = self.find(key);
+        if self.places[place] == Self::FREE {
+            self.places[place] = u16::try_from(self.keys.len()).expect("there are fewer keys than places");
+            self.keys.push(Key { text: key, rows: RowSet::default() });
+        }
+        let number = self.places[place];
+        self.keys[usize::from(number)].rows[row / 64] |= 1 << (row % 64);
         number
+    }
+
+    /// The place of a key: where its number is, or the first free one after [`Index::place`].
+    #[inline]
+    fn find(&self, key: &str) -> usize {
+        let mut place = Self::place(key);
+        // Ends, because half of the places are free.
+        while let Some(known) = self.keys.get(usize::from(self.places[place])) {
+            if known.text.len() == key.len() && compare(known.text, key).is_eq() {
+                break;
+            }
+            place = (place + 1) % Self::PLACES;
+        }
+        place
     }
 
     /// The keys by number.
@@ -622,13 +662,31 @@ impl Index {
         &self.keys
     }
 
+    /// The descriptors by number.
+    #[must_use]
+    pub fn descriptors(&self, names: Naming) -> &[&'static Descriptor] {
+        &self.descriptors[names as usize]
+    }
+
     /// The number of a key.
     #[must_use]
     #[inline]
-    pub fn number(&self, key: &str) -> Option<usize> {
-        let same = |own: &str| own.len() == key.len() && compare(own, key).is_eq();
-        self.by_place[Self::place(key)].iter().find(|(own, _)| same(own)).map(|(_, number)| *number)
+    pub fn number(&self, key: &str) -> Option<u16> {
+        Some(self.places[self.find(key)]).filter(|number| *number != Self::FREE)
     }
+}
+
+/// The places of the bits that are set.
+pub fn ones(mut words: RowSet) -> impl Iterator<Item = usize> {
+    let mut place = 0;
+    iter::from_fn(move || {
+        while *words.get(place)? == 0 {
+            place += 1;
+        }
+        let bit = words[place].trailing_zeros() as usize;
+        words[place] &= words[place] - 1;
+        Some(64 * place + bit)
+    })
 }
 
 /// The order of two texts, like [`Ord::cmp`], but compares eight bytes at a time. `memcmp` of musl, the C library of the static builds,
@@ -669,7 +727,7 @@ mod tests {
         for row in ROWS {
             let unprefixed = unprefixed(row);
             assert_eq!(unprefixed.is_some(), row.primary().key.starts_with(UNPREFIXED), "{}", row.legacy.name);
-            assert_eq!(unprefixed.map_or(row.legacy.help, |descriptor| descriptor.help), row.legacy.help);
+            assert!(unprefixed.is_none_or(|descriptor| descriptor.help == row.legacy.help));
         }
         assert!(ROWS.iter().any(|row| unprefixed(row).is_some()));
     }
@@ -697,16 +755,20 @@ mod tests {
     fn finds_each_key() {
         let mut feeds: HashMap<&str, Vec<usize>> = HashMap::new();
         for (number, (row, indexed)) in ROWS.iter().zip(&INDEX.rows).enumerate() {
-            assert!(row.sources().map(|source| source.key).eq(indexed.sources.iter().map(|(source, _)| source.key)));
-            for (source, key) in &indexed.sources {
-                assert_eq!((INDEX.number(source.key), INDEX.keys()[*key].text), (Some(*key), source.key));
-                feeds.entry(source.key).or_default().push(number);
+            let keys: Vec<_> = indexed.sources.iter().flatten().map(|(_, key)| usize::from(*key)).collect();
+            assert_eq!(
+                row.sources().map(|source| usize::from(INDEX.number(source.key).unwrap())).collect::<Vec<_>>(),
+                keys
+            );
+            for key in keys {
+                feeds.entry(INDEX.keys()[key].text).or_default().push(number);
             }
         }
         assert_eq!(feeds.len(), INDEX.keys().len());
-        assert!(INDEX.keys().iter().all(|key| feeds[key.text] == key.rows));
-        let crowded = INDEX.by_place.iter().map(Vec::len).max();
-        assert!(crowded <= Some(4), "{crowded:?} keys in one place");
+        assert!(INDEX.keys().iter().all(|key| feeds[key.text] == ones(key.rows).collect::<Vec<_>>()));
+        let distance = |key: &Key| INDEX.find(key.text).wrapping_sub(Index::place(key.text)) % Index::PLACES;
+        let farthest = INDEX.keys().iter().map(distance).max();
+        assert!(farthest <= Some(8), "a key is {farthest:?} places away");
         assert!(INDEX.keys().len() * 2 <= Index::PLACES);
         assert_eq!(INDEX.number("no_such_statistic"), None);
         assert_eq!(INDEX.number(""), None);

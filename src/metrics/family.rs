@@ -4,29 +4,22 @@
 //! how the families are written.
 
 use std::borrow::Cow;
+use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{iter, mem};
 
 use crate::error::ScrapeError;
-use crate::metrics::catalogue::{Descriptor, INDEX, IndexedRow, Kind, ROWS, Source, Unit};
+use crate::metrics::catalogue::{self, Descriptor, INDEX, IndexedRow, Kind, RowSet, Unit, ones};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{self, Number, Value};
 use crate::metrics::unknown::{self, Members, UnknownStatistics};
 
-/// The names to expose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Naming {
-    /// Standard names: base units, counters end in `_total`.
-    Standard,
-    /// Legacy names: `jitsi_<key>` with the value as the bridge sends it, as in the older exporters.
-    Legacy,
-}
+pub use crate::metrics::catalogue::Naming;
 
 /// A metric family of a statistic that the catalogue lists. Kept small, because a scrape makes about a hundred.
 #[derive(Debug)]
 pub struct Family {
-    /// The standard or the legacy descriptor of the row.
-    pub descriptor: &'static Descriptor,
+    /// The number of its descriptor in the naming of the exposition.
+    pub number: usize,
     /// The values.
     pub metric: Metric,
 }
@@ -37,7 +30,7 @@ pub enum Metric {
     /// One number.
     Number(Number),
     /// The labels of a sample with the value 1.
-    Labels(Vec<(&'static str, String)>),
+    Labels(Vec<(&'static str, Cow<'static, str>)>),
     /// A distribution, as a (gauge) histogram.
     Distribution(Box<Distribution>),
     /// A distribution with its legacy name: one number for each size. Its [`by_size`](Distribution::by_size) is not `None`.
@@ -46,33 +39,35 @@ pub enum Metric {
 
 impl Family {
     /// The names that belong to this family in either format.
-    fn names(&self) -> unknown::Names {
-        let Descriptor { name, kind, .. } = *self.descriptor;
-        if !self.descriptor.has_suffix() {
+    fn names(&self, names: Naming) -> unknown::Names {
+        let descriptor: &Descriptor = INDEX.descriptors(names)[self.number];
+        if !descriptor.has_suffix() {
             // A counter with a legacy name, which is of unknown type in OpenMetrics.
-            return (name, &[""]);
+            return (descriptor.name, &[""]);
         }
-        (self.descriptor.family_name(), kind.suffixes())
+        (descriptor.family_name(), descriptor.kind.suffixes())
     }
 }
 
 /// Reads the value of a statistic in the catalogue. `None` if it is not of the kind in the catalogue.
-fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Option<Metric> {
-    let unit = (names == Naming::Legacy).then_some(row.primary.unit);
-    let in_unit = |number| convert(number, source.unit, unit);
-    Some(match (row.row.kind, names) {
-        (kind @ (Kind::Gauge | Kind::Counter), _) => {
-            let number = in_unit(value.number()?);
-            Metric::Number(number.filter(|number| kind == Kind::Gauge || number.as_f64() >= 0.0)?)
+fn metric(row: &IndexedRow, unit: Unit, value: &Value, names: Naming) -> Option<Metric> {
+    let number = match row.kind {
+        Kind::Gauge => in_unit(row, unit, value.number()?, names)?,
+        Kind::Counter => in_unit(row, unit, value.number()?, names).filter(|number| number.as_f64() >= 0.0)?,
+        Kind::Boolean => Number::Unsigned(value.boolean()?.into()),
+        Kind::Timestamp | Kind::Info | Kind::GaugeHistogram | Kind::Histogram => {
+            return other_metric(row, unit, value, names);
         }
-        (Kind::Boolean, _) => Metric::Number(Number::Unsigned(value.boolean()?.into())),
+    };
+    Some(Metric::Number(number))
+}
+
+/// The rest of [`metric`]. Separate, because it would make each number dearer.
+#[inline(never)]
+fn other_metric(row: &IndexedRow, unit: Unit, value: &Value, names: Naming) -> Option<Metric> {
+    Some(match (row.kind, names) {
         (Kind::Timestamp, Naming::Standard) => Metric::Number(unix_seconds(value.time()?)?),
-        // The older exporters expose this only if it is a number.
-        (Kind::Timestamp, Naming::Legacy) => match value {
-            Value::Number(number) => Metric::Number(*number),
-            _ => return None,
-        },
-        (Kind::Info, _) => Metric::Labels(vec![(row.primary.key, label_value(value)?)]),
+        (Kind::Info, _) => Metric::Labels(vec![(row.row.primary().key, label_value(value)?.into())]),
         (Kind::GaugeHistogram, Naming::Legacy) => {
             let distribution = Distribution::read(value)?;
             let _ = distribution.by_size()?;
@@ -80,15 +75,28 @@ fn metric(row: &IndexedRow, source: Source, value: &Value, names: Naming) -> Opt
         }
         (Kind::GaugeHistogram | Kind::Histogram, _) => {
             let distribution = Distribution::read(value)?;
-            let is_base = source.unit.ratio() == (1, 1);
+            let is_base = unit.ratio() == (1, 1);
+            let in_unit = |number| in_unit(row, unit, number, names);
             Metric::Distribution(Box::new(if is_base { distribution } else { distribution.convert(in_unit)? }))
         }
+        // The older exporters expose a timestamp only if it is a number.
+        _ => match value {
+            Value::Number(number) => Metric::Number(*number),
+            _ => return None,
+        },
     })
+}
+
+/// A number in the unit in which it is exposed.
+fn in_unit(row: &IndexedRow, unit: Unit, number: Number, names: Naming) -> Option<Number> {
+    convert(number, unit, (names == Naming::Legacy).then_some(row.legacy_unit))
 }
 
 /// The families of a report.
 #[derive(Debug, Default)]
 pub struct Families {
+    /// The naming of the descriptors.
+    pub names: Naming,
     /// The families of statistics in the catalogue, in its order.
     pub list: Vec<Family>,
     /// The other statistics, sorted by name, because the bridge sends them in the order of a hash table.
@@ -117,25 +125,32 @@ pub fn read(body: &[u8], names: Naming) -> Result<Families, ScrapeError> {
     let mut report = collect(body)?;
     let (list, readable) = choose(&mut report, names);
     let is_of_jicofo = report.is_of_jicofo;
-    let (unknown, unexposed) = left_over(report, &list);
-    Ok(Families { list, unknown, unexposed, readable, is_of_jicofo })
+    let (unknown, unexposed) = left_over(report, list.iter().map(|family| family.names(names)));
+    Ok(Families { names, list, unknown, unexposed, readable, is_of_jicofo })
 }
 
 /// The values of a report. If a key occurs twice, the last value counts.
 struct Collected<'a> {
-    /// The values of keys in the catalogue, by the number of the key.
+    /// The values of keys in the catalogue.
     known: Vec<Known<'a>>,
-    /// One bit for each row with a value, because many rows have none.
-    rows: [u64; ROWS.len().div_ceil(64)],
+    /// For each key in the catalogue, the place of its value in `known`, or [`ABSENT`].
+    places: Vec<u16>,
+    /// The rows with a value.
+    rows: RowSet,
     /// The values of all other keys.
     unknown: Members<'a>,
     is_of_jicofo: bool,
 }
 
+/// Not the place of a value.
+const ABSENT: u16 = u16::MAX;
+
 /// The value of a key in the catalogue.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Known<'a> {
-    value: Option<Value<'a>>,
+    value: Value<'a>,
+    /// The number of the key.
+    key: u16,
     /// Whether there is a value that is not in a family. It can be in two.
     unexposed: bool,
 }
@@ -143,86 +158,86 @@ struct Known<'a> {
 /// The first step: collects the values of the report.
 fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     let index = &*INDEX;
-    let mut known = vec![Known::default(); index.keys().len()];
-    let mut rows = [0; ROWS.len().div_ceil(64)];
+    let mut known: Vec<Known> = Vec::with_capacity(ROOM);
+    let mut places = vec![ABSENT; index.keys().len()];
+    let mut rows = RowSet::default();
     let mut unknown = Members::default();
     let mut is_of_jicofo = false;
     report::read(body, |key, value| {
-        if let Some(number) = index.number(&key) {
-            known[number] = Known { value: Some(value), unexposed: true };
-            for row in &index.keys()[number].rows {
-                rows[row / 64] |= 1 << (row % 64);
-            }
-        } else {
+        let Some(number) = index.number(&key) else {
             is_of_jicofo |= KEYS_OF_JICOFO.contains(&&*key);
             unknown.push(key, value);
+            return;
+        };
+        let place = &mut places[usize::from(number)];
+        if let Some(earlier) = known.get_mut(usize::from(*place)) {
+            earlier.value = value;
+            return;
+        }
+        *place = u16::try_from(known.len()).unwrap_or(ABSENT);
+        known.push(Known { value, key: number, unexposed: true });
+        for (rows, of_key) in rows.iter_mut().zip(index.keys()[usize::from(number)].rows) {
+            *rows |= of_key;
         }
     })?;
-    Ok(Collected { known, rows, unknown, is_of_jicofo })
+    Ok(Collected { known, places, rows, unknown, is_of_jicofo })
 }
 
 /// The second step: makes a family for each statistic that can be read, and marks the values that are used. Also returns how many
 /// of these values are numbers and booleans.
-fn choose(Collected { known, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
+fn choose(Collected { known, places, rows, .. }: &mut Collected, names: Naming) -> (Vec<Family>, usize) {
     let index = &*INDEX;
     let mut families: Vec<Family> = Vec::with_capacity(ROOM);
     let mut readable = 0;
-    for row in ones(*rows).map(|number| &index.rows[number]) {
-        let descriptor = if names == Naming::Standard { &row.row.standard } else { &row.row.legacy };
+    let mut last = None;
+    for (place, row) in ones(*rows).map(|place| (place, &index.rows[place])) {
         // Rows with the same name are either labels of one info metric, or two keys of one statistic, of which the first wins.
-        let is_same = families.last().is_some_and(|last| last.descriptor.name == descriptor.name);
-        if is_same && row.row.kind != Kind::Info {
+        let name = Some(row.first_of_name[names as usize]);
+        let is_same = last == name;
+        if is_same && row.kind != Kind::Info {
             continue;
         }
         // Of the sources of a row, the first that can be read wins, too.
-        let read = |&(source, number): &(Source, usize)| {
-            Some((number, metric(row, source, known[number].value.as_ref()?, names)?))
+        let read = |&(unit, key): &(Unit, u16)| {
+            let place = usize::from(places[usize::from(key)]);
+            Some((place, metric(row, unit, &known.get(place)?.value, names)?))
         };
-        let Some((number, metric)) = row.sources.iter().find_map(read) else { continue };
-        let is_first = mem::take(&mut known[number].unexposed);
-        readable += usize::from(is_first && row.row.kind.is_number());
+        let Some((source, metric)) = row.sources.iter().flatten().find_map(read) else { continue };
+        let is_first = mem::take(&mut known[source].unexposed);
+        readable += usize::from(is_first && row.kind.is_number());
         let again = match metric {
-            Metric::Number(number) if names == Naming::Legacy => row.unprefixed.map(|descriptor| (descriptor, number)),
+            Metric::Number(number) if names == Naming::Legacy => row.unprefixed.map(|name| (name, number)),
             _ => None,
         };
         match (metric, families.last_mut().filter(|_| is_same)) {
             (Metric::Labels(more), Some(Family { metric: Metric::Labels(labels), .. })) => labels.extend(more),
-            (metric, _) => families.push(Family { descriptor, metric }),
+            (metric, _) => families.push(Family { number: catalogue::OWN.len() + place, metric }),
         }
-        if let Some((descriptor, number)) = again {
-            families.push(Family { descriptor, metric: Metric::Number(number) });
+        if let Some((name, number)) = again {
+            families.push(Family { number: name, metric: Metric::Number(number) });
         }
+        last = name;
     }
     (families, readable)
 }
 
-/// The indices of the bits that are set.
-fn ones(mut words: [u64; ROWS.len().div_ceil(64)]) -> impl Iterator<Item = usize> {
-    let mut place = 0;
-    iter::from_fn(move || {
-        while *words.get(place)? == 0 {
-            place += 1;
-        }
-        let bit = words[place].trailing_zeros() as usize;
-        words[place] &= words[place] - 1;
-        Some(64 * place + bit)
-    })
-}
-
 /// The third step: collects the statistics that are not in the catalogue, and counts the values that are not in any family.
-fn left_over(Collected { known, mut unknown, .. }: Collected, families: &[Family]) -> (UnknownStatistics, u64) {
+/// `reserved` are the names of the families.
+fn left_over(
+    Collected { known, mut unknown, .. }: Collected,
+    reserved: impl Iterator<Item = unknown::Names>,
+) -> (UnknownStatistics, u64) {
     let mut lost = 0;
-    for (known, key) in known.iter().zip(INDEX.keys()).filter(|(known, _)| known.unexposed) {
+    for known in known.iter().filter(|known| known.unexposed) {
+        let key = &INDEX.keys()[usize::from(known.key)];
+        let is_distribution = ones(key.rows).any(|row| INDEX.rows[row].kind.is_distribution());
         match known.value {
             // If a statistic of the catalogue has become an object, its members are unknown statistics.
-            Some(object @ Value::Object(_)) if !ROWS[key.rows[0]].kind.is_distribution() => {
-                unknown.push(key.text.into(), object);
-            }
-            Some(_) => lost += 1,
-            None => {}
+            object @ Value::Object(_) if !is_distribution => unknown.push(key.text.into(), object),
+            _ => lost += 1,
         }
     }
-    let (unknown, unexposed) = unknown::find(unknown, families.iter().map(Family::names));
+    let (unknown, unexposed) = unknown::find(unknown, reserved);
     (unknown, unexposed + lost)
 }
 

@@ -62,12 +62,6 @@ impl<T> PerFormat<T> {
     }
 }
 
-impl<T> Default for PerFormat<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// One element of an `Accept` header, for example `text/plain;version=0.0.4;q=0.5`.
 struct MediaRange<'a> {
     kind: &'a str,

@@ -8,6 +8,8 @@ pub mod distribution;
 pub mod family;
 pub mod format;
 #[cfg_attr(docsrs, doc(hidden))]
+pub mod piece;
+#[cfg_attr(docsrs, doc(hidden))]
 pub mod render;
 #[cfg_attr(docsrs, doc(hidden))]
 pub mod report;

@@ -90,6 +90,12 @@ impl UnknownStatistics {
         self.list.iter().map(move |statistic| (text(&statistic.name), text(&statistic.key), &statistic.value))
     }
 
+    /// The number of bytes of all names and keys.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// The number of statistics.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "not needed")]

@@ -20,7 +20,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, Slot};
-use super::request::{Method, Request, Response, StatusCode};
+use super::request::{Method, Request, Response, StatusCode, header};
 use super::web_config::{Access, Rules, Stream, WebConfig};
 
 /// The timeouts of clients.
@@ -191,11 +191,11 @@ impl<H: Handler> Connection<H> {
         match access {
             Access::Granted => None,
             Access::Denied => {
-                Some(Response::text(StatusCode::UNAUTHORIZED, "Unauthorized").with("www-authenticate", "Basic"))
+                Some(Response::text(StatusCode::UNAUTHORIZED, "Unauthorized").with(header::WWW_AUTHENTICATE, "Basic"))
             }
             Access::Busy => {
                 let line = "too many passwords are waiting to be checked";
-                Some(Response::text(StatusCode::SERVICE_UNAVAILABLE, line).with("retry-after", "1"))
+                Some(Response::text(StatusCode::SERVICE_UNAVAILABLE, line).with(header::RETRY_AFTER, "1"))
             }
         }
     }
@@ -208,10 +208,10 @@ impl<H: Handler> Connection<H> {
                     let line = "internal error, see the log of the exporter";
                     Response::text(StatusCode::INTERNAL_SERVER_ERROR, line)
                 }),
-            Method::OPTIONS => Response::no_content().with("allow", ALLOWED),
+            Method::OPTIONS => Response::no_content().with(header::ALLOW, ALLOWED),
             _ => {
                 let line = "only GET, HEAD and OPTIONS are supported";
-                Response::text(StatusCode::METHOD_NOT_ALLOWED, line).with("allow", ALLOWED)
+                Response::text(StatusCode::METHOD_NOT_ALLOWED, line).with(header::ALLOW, ALLOWED)
             }
         }
     }

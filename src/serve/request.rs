@@ -3,13 +3,14 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use http_body_util::Full;
 use hyper::Version;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-pub use hyper::{Method, StatusCode};
+pub use hyper::{Method, StatusCode, header};
 
 /// The header with the timeout of Prometheus, in seconds.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -106,13 +107,13 @@ fn is_host(text: &[u8]) -> bool {
 
 /// A response with its whole body.
 #[derive(Debug)]
-pub struct Response(pub(super) hyper::Response<String>);
+pub struct Response(pub(super) hyper::Response<Full<Bytes>>);
 
 impl Response {
     /// A response of status 200.
     #[must_use]
-    pub fn ok(content_type: &'static str, body: String) -> Self {
-        Self(hyper::Response::new(body)).with(CONTENT_TYPE.as_str(), content_type)
+    pub fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self(hyper::Response::new(Full::new(body.into()))).with(CONTENT_TYPE, content_type)
     }
 
     /// A response with a line of plain text.
@@ -126,7 +127,7 @@ impl Response {
     /// A response of status 204.
     #[must_use]
     pub fn no_content() -> Self {
-        let mut response = Self(hyper::Response::new(String::new()));
+        let mut response = Self(hyper::Response::new(Full::default()));
         *response.0.status_mut() = StatusCode::NO_CONTENT;
         response
     }
@@ -135,10 +136,10 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// If the name is not a valid header name in lower case, or the value is not a valid header value.
+    /// If the value is not a valid header value.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
-        self.0.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.0.headers_mut().insert(name, HeaderValue::from_static(value));
         self
     }
 }

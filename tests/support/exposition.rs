@@ -46,7 +46,8 @@ pub struct Sample {
 
 impl Exposition {
     /// Reads a text, whose end tells the format. Panics if it is not valid.
-    pub fn of(text: &str) -> Self {
+    pub fn of(text: impl AsRef<[u8]>) -> Self {
+        let text = str::from_utf8(text.as_ref()).unwrap();
         let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
         Self::read(text, format).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
@@ -328,8 +329,8 @@ pub fn check_scrape(body: &[u8], names: Naming) -> Exposition {
         let scrape = || expose(Ok(body), || Duration::from_millis(1), names, format);
         let once = scrape();
         assert_eq!(once.text, scrape().text, "another text the second time\n{}", shown());
-        let read = Exposition::read(&once.text, format);
-        let read = read.unwrap_or_else(|error| panic!("{error}\n{}\n{}", shown(), once.text));
+        let text = str::from_utf8(&once.text).unwrap();
+        let read = Exposition::read(text, format).unwrap_or_else(|error| panic!("{error}\n{}\n{text}", shown()));
         assert_eq!(read.families[0].name, "jitsi_up");
         assert_eq!(read.is_up(), once.error.is_none(), "{}", shown());
         assert_eq!(read.reason(), once.error.as_ref().map(ScrapeError::reason), "{}", shown());

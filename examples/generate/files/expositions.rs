@@ -24,7 +24,8 @@ pub fn files() -> Vec<File> {
         for (names, format) in variants.into_iter().take(if captured { 2 } else { 4 }) {
             let body = fs::read(root().join(&fixture)).expect("the file was just found");
             // The duration is the only sample that differs from scrape to scrape.
-            let mut exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
+            let exposition = expose(Ok(&body), || Duration::from_millis(1), names, format).text;
+            let mut exposition = String::from_utf8(exposition).expect("it is UTF-8");
             // The commit of the build also differs.
             if let Some(revision) = option_env!("BUILD_REVISION") {
                 exposition = exposition.replace(&format!(",revision=\"{revision}\""), "");
