@@ -28,6 +28,7 @@
 //!         │    ├── distribution         arrays and buckets
 //!         │    └── unknown              what the catalogue does not list
 //!         └── render ── format        text     = render(families, format)      the two text formats (prometheus-client, dtoa, itoa)
+//!              └── piece                pieces of text, made once
 //! ```
 //!
 //! | to add | touch |

@@ -55,17 +55,14 @@ pub fn expose(
 
     let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.into()));
     let version = [("version", env!("CARGO_PKG_VERSION").into())].into_iter().chain(revision).collect();
-    let of_scrape: Vec<_> = [
+    let of_scrape = [
         Some((UP, Metric::Number(Number::Unsigned(error.is_none().into())))),
         error.as_ref().map(|error| (SCRAPE_ERROR, Metric::Labels(labels(error)))),
         Some((SCRAPE_DURATION, Metric::Number(duration))),
         Some((UNEXPOSED_VALUES, Metric::Number(Number::Unsigned(families.unexposed)))),
         Some((BUILD_INFO, Metric::Labels(version))),
     ]
-    .into_iter()
-    .flatten()
-    .map(|(number, metric)| Family { number, metric })
-    .collect();
+    .map(|own| own.map(|(number, metric)| Family { number, metric }));
 
     Scrape { text: render(&of_scrape, &families, format), error }
 }

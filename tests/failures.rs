@@ -5,8 +5,8 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -274,6 +274,25 @@ fn sends_one_request_for_json_per_scrape() {
     let head = bridge.requests().remove(0);
     assert!(head.contains("accept: application/json\r\n"), "{head}");
     assert!(head.contains("user-agent: jitsiexporter/"), "{head}");
+}
+
+#[test]
+fn a_kept_connection_with_bytes_that_were_not_asked_for_is_not_used() {
+    // Some proxies announce with such a response that they close an idle connection.
+    let (written, waiting) = mpsc::channel();
+    let bridge = FakeBridge::start(move |stream, _| {
+        stream.write_all(ok(CURRENT).as_bytes())?;
+        sleep(Duration::from_millis(20));
+        stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        let _ = written.send(());
+        Ok(KeepAlive)
+    });
+    let exporter = Exporter::before(&bridge.url(), &[]);
+    for scrapes in 1..=3 {
+        assert!(exporter.metrics().is_up(), "{:?}", exporter.log());
+        assert_eq!(bridge.accepted(), scrapes);
+        waiting.recv().unwrap();
+    }
 }
 
 #[test]

@@ -575,7 +575,7 @@ pub struct IndexedRow {
     /// The unit of the legacy name.
     pub legacy_unit: Unit,
     /// The first row with the same name, in each naming.
-    pub first_of_name: [u16; 2],
+    pub first_of_name: [usize; 2],
     /// The number of the second legacy name.
     pub unprefixed: Option<usize>,
 }
@@ -590,13 +590,18 @@ pub static INDEX: LazyLock<Index> = LazyLock::new(|| {
         rows: Vec::new(),
         descriptors: [standard, legacy],
     };
-    ROWS.iter().for_each(|row| index.add(row));
+    for row in ROWS {
+        index.add(row);
+    }
     index
 });
 
 impl Index {
-    /// A power of two, twice the number of keys or more.
+    /// A power of two.
     const PLACES: usize = 512;
+
+    /// The largest number of keys, for which half of the places are free.
+    pub const MAX_KEYS: usize = Self::PLACES / 2;
 
     /// Not the number of a key.
     const FREE: u16 = u16::MAX;
@@ -617,10 +622,12 @@ impl Index {
         let place = self.rows.len();
         let mut sources = row.sources().map(|source| (source.unit, self.add_key(source.key, place)));
         let sources = [sources.next(), sources.next()];
-        let first_of_name = [|row: &Row| row.standard.name, |row: &Row| row.legacy.name].map(|name| {
-            let first = ROWS.iter().position(|first| name(first) == name(row));
-            first.and_then(|first| u16::try_from(first).ok()).unwrap_or_default()
-        });
+        // Rows of one name are neighbours.
+        let same = |names: fn(&Row) -> &str| self.rows.last().filter(|last| names(last.row) == names(row));
+        let first_of_name = [
+            same(|row| row.standard.name).map_or(place, |last| last.first_of_name[0]),
+            same(|row| row.legacy.name).map_or(place, |last| last.first_of_name[1]),
+        ];
         let unprefixed = unprefixed(row).map(|descriptor| {
             let legacy = &mut self.descriptors[Naming::Legacy as usize];
             legacy.push(Box::leak(Box::new(descriptor)));
@@ -648,7 +655,7 @@ impl Index {
         let mut place = Self::place(key);
         // Ends, because half of the places are free.
         while let Some(known) = self.keys.get(usize::from(self.places[place])) {
-            if known.text.len() == key.len() && compare(known.text, key).is_eq() {
+            if known.text.len() == key.len() && compare(known.text.as_bytes(), key.as_bytes()).is_eq() {
                 break;
             }
             place = (place + 1) % Self::PLACES;
@@ -692,9 +699,9 @@ pub fn ones(mut words: RowSet) -> impl Iterator<Item = usize> {
 /// The order of two texts, like [`Ord::cmp`], but compares eight bytes at a time. `memcmp` of musl, the C library of the static builds,
 /// compares single bytes.
 #[must_use]
-pub fn compare(one: &str, other: &str) -> Ordering {
+pub fn compare(one: &[u8], other: &[u8]) -> Ordering {
     let common = one.len().min(other.len());
-    let (begin, other_begin) = (&one.as_bytes()[..common], &other.as_bytes()[..common]);
+    let (begin, other_begin) = (&one[..common], &other[..common]);
     let word = |chunk: &[u8; 8]| u64::from_be_bytes(*chunk);
     let order = match (begin.last_chunk(), other_begin.last_chunk()) {
         // The last word can overlap the one before it, whose bytes are equal by then.
@@ -769,7 +776,7 @@ mod tests {
         let distance = |key: &Key| INDEX.find(key.text).wrapping_sub(Index::place(key.text)) % Index::PLACES;
         let farthest = INDEX.keys().iter().map(distance).max();
         assert!(farthest <= Some(8), "a key is {farthest:?} places away");
-        assert!(INDEX.keys().len() * 2 <= Index::PLACES);
+        assert!(INDEX.keys().len() <= Index::MAX_KEYS);
         assert_eq!(INDEX.number("no_such_statistic"), None);
         assert_eq!(INDEX.number(""), None);
         assert_eq!(INDEX.number(&"x".repeat(1000)), None);
@@ -780,7 +787,7 @@ mod tests {
         let texts =
             ["", "a", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgz", "abcdefghabcdefgh", "abcdefgh\u{e4}", "b"];
         for (one, other) in texts.iter().flat_map(|one| texts.map(|other| (one, other))) {
-            assert_eq!(compare(one, other), (*one).cmp(other), "{one} {other}");
+            assert_eq!(compare(one.as_bytes(), other.as_bytes()), (*one).cmp(other), "{one} {other}");
         }
     }
 

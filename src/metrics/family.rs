@@ -8,7 +8,7 @@ use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::ScrapeError;
-use crate::metrics::catalogue::{self, Descriptor, INDEX, IndexedRow, Kind, RowSet, Unit, ones};
+use crate::metrics::catalogue::{self, Descriptor, INDEX, Index, IndexedRow, Kind, RowSet, Unit, ones};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::report::{self, Number, Value};
 use crate::metrics::unknown::{self, Members, UnknownStatistics};
@@ -134,7 +134,7 @@ struct Collected<'a> {
     /// The values of keys in the catalogue.
     known: Vec<Known<'a>>,
     /// For each key in the catalogue, the place of its value in `known`, or [`ABSENT`].
-    places: Vec<u16>,
+    places: [u16; Index::MAX_KEYS],
     /// The rows with a value.
     rows: RowSet,
     /// The values of all other keys.
@@ -159,7 +159,7 @@ struct Known<'a> {
 fn collect(body: &[u8]) -> Result<Collected<'_>, ScrapeError> {
     let index = &*INDEX;
     let mut known: Vec<Known> = Vec::with_capacity(ROOM);
-    let mut places = vec![ABSENT; index.keys().len()];
+    let mut places = [ABSENT; Index::MAX_KEYS];
     let mut rows = RowSet::default();
     let mut unknown = Members::default();
     let mut is_of_jicofo = false;

@@ -1,7 +1,5 @@
 //! The two text formats, and the choice between them.
 
-use std::sync::OnceLock;
-
 /// A text format of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -42,23 +40,6 @@ impl Format {
         let text = other_text.chain(["0.0.4"]).map(|version| weight("text", "plain", version)).max().unwrap_or(0);
         let browser = accepted("text", "html") && !accepted("application", "openmetrics-text");
         if text > open_metrics || browser { Self::Text } else { Self::OpenMetrics }
-    }
-}
-
-/// A value for each format, made when it is first needed.
-#[derive(Debug)]
-pub struct PerFormat<T>([OnceLock<T>; 2]);
-
-impl<T> PerFormat<T> {
-    /// Without values.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self([const { OnceLock::new() }; 2])
-    }
-
-    /// The value for a format. `make` must depend on nothing else.
-    pub fn get(&self, format: Format, make: impl FnOnce() -> T) -> &T {
-        self.0[format as usize].get_or_init(make)
     }
 }
 
@@ -108,9 +89,15 @@ impl<'a> MediaRange<'a> {
 
 /// Reads a q-value, in thousandths. `None` if it is not valid; its media range is then ignored.
 fn weight(text: &str) -> Option<u16> {
-    let weight: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u16)
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut digits = fraction.chars().map(|digit| digit.to_digit(10));
+    let fraction = [100, 10, 1].into_iter().map(|unit| Some(unit * digits.next().unwrap_or(Some(0))?));
+    let fraction = u16::try_from(fraction.sum::<Option<u32>>()?).ok()?;
+    match whole {
+        "0" if digits.all(|digit| digit.is_some()) => Some(fraction),
+        "1" if fraction == 0 => Some(1000),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +158,8 @@ mod tests {
             ("text refused", "text/plain;q=0, */*", OpenMetrics),
             ("OpenMetrics refused", "application/openmetrics-text;q=0, */*", Text),
             ("neither", "application/json", OpenMetrics),
-            ("nonsense", ";;,q=1,/,text/plain;q=nan,text/plain;q=7", OpenMetrics),
+            ("more digits than RFC 9110 allows", "text/plain;q=0.50001, application/openmetrics-text;q=0.4", Text),
+            ("nonsense", ";;,q=1,/,text/plain;q=nan,text/plain;q=7,text/plain;q=0.x,text/plain;q=1.1", OpenMetrics),
         ] {
             assert_eq!(Format::negotiate(accept), format, "{client}: {accept}");
         }

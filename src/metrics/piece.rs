@@ -5,18 +5,19 @@
 
 /// Appends a short piece without a call: in blocks of a fixed size, of which the last two overlap.
 #[inline]
-pub fn append(text: &mut Vec<u8>, piece: &str) {
-    let piece = piece.as_bytes();
+pub fn append(text: &mut Vec<u8>, piece: &[u8]) {
     match piece.len() {
-        0 => {}
+        16.. => match piece.len() {
+            128.. => blocks::<128>(text, piece),
+            64.. => blocks::<64>(text, piece),
+            32.. => blocks::<32>(text, piece),
+            _ => blocks::<16>(text, piece),
+        },
+        8.. => blocks::<8>(text, piece),
+        4.. => blocks::<4>(text, piece),
+        2.. => blocks::<2>(text, piece),
         1 => blocks::<1>(text, piece),
-        2..4 => blocks::<2>(text, piece),
-        4..8 => blocks::<4>(text, piece),
-        8..16 => blocks::<8>(text, piece),
-        16..32 => blocks::<16>(text, piece),
-        32..64 => blocks::<32>(text, piece),
-        64..128 => blocks::<64>(text, piece),
-        128.. => blocks::<128>(text, piece),
+        0 => {}
     }
 }
 
@@ -36,16 +37,16 @@ fn blocks<const SIZE: usize>(text: &mut Vec<u8>, piece: &[u8]) {
 /// Pieces that are made once and copied in each scrape, one after the other in memory.
 #[derive(Debug)]
 pub struct Pieces {
-    text: String,
+    text: Vec<u8>,
     /// Where each piece begins, and the end of the last one.
     bounds: Vec<usize>,
 }
 
 impl FromIterator<String> for Pieces {
     fn from_iter<I: IntoIterator<Item = String>>(pieces: I) -> Self {
-        let (mut text, mut bounds) = (String::new(), vec![0]);
+        let (mut text, mut bounds) = (Vec::new(), vec![0]);
         for piece in pieces {
-            text.push_str(&piece);
+            text.extend_from_slice(piece.as_bytes());
             bounds.push(text.len());
         }
         Self { text, bounds }
@@ -59,7 +60,7 @@ impl Pieces {
     ///
     /// If there are fewer.
     #[must_use]
-    pub fn get(&self, number: usize) -> &str {
+    pub fn get(&self, number: usize) -> &[u8] {
         &self.text[self.bounds[number]..self.bounds[number + 1]]
     }
 }
@@ -73,8 +74,8 @@ mod tests {
         let letters: String = ('a'..='z').cycle().take(300).collect();
         for length in 0..=letters.len() {
             let mut text = b"before".to_vec();
-            append(&mut text, &letters[..length]);
-            append(&mut text, "after");
+            append(&mut text, &letters.as_bytes()[..length]);
+            append(&mut text, b"after");
             assert_eq!(String::from_utf8(text).unwrap(), format!("before{}after", &letters[..length]));
         }
     }

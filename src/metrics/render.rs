@@ -8,78 +8,82 @@
 //! buckets of a histogram last in one format, and their bounds differently in the other.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::catalogue::{Descriptor, INDEX, Kind};
+use crate::metrics::catalogue::{Descriptor, INDEX, Kind, Naming};
 use crate::metrics::distribution::Distribution;
 use crate::metrics::family::{Families, Family, Metric};
-use crate::metrics::format::{Format, PerFormat};
-
+use crate::metrics::format::Format;
 use crate::metrics::piece::{Pieces, append};
 use crate::metrics::report::Number;
 use crate::metrics::unknown::UnknownValue;
 
+/// Pieces for each format, made when they are first needed. They depend on nothing but the catalogue.
+type PerFormat = [OnceLock<Pieces>; 2];
+
 /// Writes the whole exposition: the families about the scrape, then those of the report.
 #[must_use]
-pub fn render(of_scrape: &[Family], families: &Families, format: Format) -> Vec<u8> {
-    static CONSTANT: [PerFormat<Pieces>; 2] = [const { PerFormat::new() }; 2];
+pub fn render(of_scrape: &[Option<Family>], families: &Families, format: Format) -> Vec<u8> {
     let Families { names, list, unknown, .. } = families;
-    let descriptors = INDEX.descriptors(*names);
-    let constant = CONSTANT[*names as usize]
-        .get(format, || descriptors.iter().flat_map(|descriptor| constant_text(descriptor, format)).collect());
+    let (descriptors, constant) = (INDEX.descriptors(*names), constant_texts(*names, format));
     // HELP, TYPE, UNIT and one sample need less; distributions need more, but there are few.
-    let room = (of_scrape.len() + list.len()) * 300 + unknown.len() * 150 + unknown.bytes() * 4;
+    let room = (of_scrape.len() + list.len()) * 300 + unknown.len() * 110 + unknown.bytes() * 4;
     let mut text = Vec::with_capacity(room);
-    for Family { number, metric } in of_scrape.iter().chain(list) {
-        let piece = |place| constant.get(PIECES * number + place);
-        match metric {
-            Metric::Number(value) => {
-                append(&mut text, piece(0));
-                write_line_end(&mut text, *value);
-            }
-            Metric::Labels(labels) => {
-                append(&mut text, piece(0).trim_end());
-                write_labels(&mut text, labels.iter().map(|(label, value)| (*label, &**value)));
-                write_line_end(&mut text, Number::Unsigned(1));
-            }
-            Metric::BySize(distribution) => {
-                let name = descriptors[*number].name;
-                append(&mut text, piece(0).trim_end().trim_end_matches(name));
-                for (size, count) in distribution.by_size().into_iter().flatten() {
-                    append(&mut text, name);
-                    write_labels(&mut text, [("conference_size", itoa::Buffer::new().format(size))].into_iter());
-                    write_line_end(&mut text, Number::Unsigned(count));
-                }
-            }
-            Metric::Distribution(distribution) => {
-                append(&mut text, piece(0));
-                let kind = descriptors[*number].kind;
-                write_distribution(&mut text, distribution, kind, [piece(1), piece(2), piece(3)]);
-            }
-        }
+    for family in of_scrape.iter().flatten().chain(list) {
+        write_family(&mut text, family, descriptors, constant);
     }
     for (name, key, value) in unknown.iter() {
         write_unknown(&mut text, name, key, value, format);
     }
     if format == Format::OpenMetrics {
-        append(&mut text, "# EOF\n");
+        append(&mut text, b"# EOF\n");
     }
     text
 }
 
+fn write_family(text: &mut Vec<u8>, family: &Family, descriptors: &[&Descriptor], constant: &Pieces) {
+    let Family { number, metric } = family;
+    let piece = |place| constant.get(PIECES * number + place);
+    match metric {
+        Metric::Number(value) => {
+            append(text, piece(0));
+            write_line_end(text, *value);
+        }
+        Metric::Labels(labels) => {
+            append(text, piece(0).trim_ascii_end());
+            write_labels(text, labels.iter().map(|(label, value)| (*label, &**value)));
+            write_line_end(text, Number::Unsigned(1));
+        }
+        Metric::BySize(distribution) => {
+            let (name, head) = (descriptors[*number].name.as_bytes(), piece(0).trim_ascii_end());
+            append(text, head.strip_suffix(name).unwrap_or(head));
+            for (size, count) in distribution.by_size().into_iter().flatten() {
+                append(text, name);
+                write_labels(text, [("conference_size", itoa::Buffer::new().format(size))].into_iter());
+                write_line_end(text, Number::Unsigned(count));
+            }
+        }
+        Metric::Distribution(distribution) => {
+            append(text, piece(0));
+            write_distribution(text, distribution, descriptors[*number].kind, [piece(1), piece(2), piece(3)]);
+        }
+    }
+}
+
 /// Writes the samples of a distribution. `pieces` are the texts before each label or value.
-fn write_distribution(text: &mut Vec<u8>, distribution: &Distribution, kind: Kind, [bucket, one, other]: [&str; 3]) {
+fn write_distribution(text: &mut Vec<u8>, distribution: &Distribution, kind: Kind, [bucket, one, other]: [&[u8]; 3]) {
     let mut cumulative = 0;
     for (bound, count) in distribution.buckets() {
         cumulative += count;
         append(text, bucket);
         // The bounds are the same in both formats, because the labels of a series must not depend on the scraper.
         write_number(text, Number::Float(*bound));
-        append(text, "\"} ");
+        append(text, b"\"} ");
         write_line_end(text, Number::Unsigned(cumulative));
     }
     let (count, sum) = (Number::Unsigned(distribution.count()), distribution.sum());
@@ -88,6 +92,14 @@ fn write_distribution(text: &mut Vec<u8>, distribution: &Distribution, kind: Kin
         append(text, head);
         write_line_end(text, value);
     }
+}
+
+/// The texts of all descriptors, each in [`PIECES`] pieces.
+fn constant_texts(names: Naming, format: Format) -> &'static Pieces {
+    static TEXTS: [PerFormat; 2] = [const { [const { OnceLock::new() }; 2] }; 2];
+    TEXTS[names as usize][format as usize].get_or_init(|| {
+        INDEX.descriptors(names).iter().flat_map(|descriptor| constant_text(descriptor, format)).collect()
+    })
 }
 
 /// The number of pieces of a descriptor.
@@ -172,9 +184,9 @@ impl Collector for Zero {
 const NAME: char = '\u{1}';
 const KEY: char = '\u{2}';
 
-fn write_unknown(text: &mut Vec<u8>, name: &str, key: &str, value: &UnknownValue, format: Format) {
-    static NUMBER: PerFormat<Pieces> = PerFormat::new();
-    static HISTOGRAM: PerFormat<Pieces> = PerFormat::new();
+fn write_unknown(text: &mut Vec<u8>, name: &[u8], key: &[u8], value: &UnknownValue, format: Format) {
+    static NUMBER: PerFormat = [const { OnceLock::new() }; 2];
+    static HISTOGRAM: PerFormat = [const { OnceLock::new() }; 2];
     let before_value = |kind| {
         let help = format!("Statistic unknown to this release of the exporter ({KEY}).");
         before_value(&NAME.to_string(), None, &help, kind, format)
@@ -182,7 +194,7 @@ fn write_unknown(text: &mut Vec<u8>, name: &str, key: &str, value: &UnknownValue
     let around_names = |text: &str| text.split([NAME, KEY]).map(str::to_owned).collect();
     match value {
         UnknownValue::Number(number) => {
-            let pieces = NUMBER.get(format, || around_names(&before_value(MetricType::Unknown)));
+            let pieces = NUMBER[format as usize].get_or_init(|| around_names(&before_value(MetricType::Unknown)));
             let [help, of, kind, sample, end] = [0, 1, 2, 3, 4].map(|number| pieces.get(number));
             for piece in [help, name, of, key, kind, name, sample, name, end] {
                 append(text, piece);
@@ -191,12 +203,12 @@ fn write_unknown(text: &mut Vec<u8>, name: &str, key: &str, value: &UnknownValue
         }
         UnknownValue::Histogram(distribution) => {
             let head = || around_names(&without_sample(before_value(MetricType::Histogram)));
-            let pieces = HISTOGRAM.get(format, head);
+            let pieces = HISTOGRAM[format as usize].get_or_init(head);
             let [help, of, kind, end] = [0, 1, 2, 3].map(|number| pieces.get(number));
             for piece in [help, name, of, key, kind, name, end] {
                 append(text, piece);
             }
-            let samples = ["_bucket{le=\"", "_sum ", "_count "].map(|suffix| format!("{name}{suffix}"));
+            let samples = [&b"_bucket{le=\""[..], b"_sum ", b"_count "].map(|suffix| [name, suffix].concat());
             write_distribution(text, distribution, Kind::Histogram, samples.each_ref().map(|sample| &**sample));
         }
     }
@@ -211,17 +223,17 @@ fn write_line_end(text: &mut Vec<u8>, number: Number) {
 /// Writes a number as prometheus-client would in OpenMetrics; infinities as in 0.0.4, which both formats allow.
 fn write_number(text: &mut Vec<u8>, number: Number) {
     match number {
-        Number::Unsigned(number) => append(text, itoa::Buffer::new().format(number)),
-        Number::Negative(number) => append(text, itoa::Buffer::new().format(number)),
-        Number::Float(f64::INFINITY) => append(text, "+Inf"),
-        Number::Float(f64::NEG_INFINITY) => append(text, "-Inf"),
+        Number::Unsigned(number) => append(text, itoa::Buffer::new().format(number).as_bytes()),
+        Number::Negative(number) => append(text, itoa::Buffer::new().format(number).as_bytes()),
+        Number::Float(f64::INFINITY) => append(text, b"+Inf"),
+        Number::Float(f64::NEG_INFINITY) => append(text, b"-Inf"),
         Number::Float(number) => {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared with the number")]
             let whole = number as u32;
             if f64::from(whole).to_bits() == number.to_bits() {
                 // Most floats of a bridge, and cheaper to write.
-                append(text, itoa::Buffer::new().format(whole));
-                append(text, ".0");
+                append(text, itoa::Buffer::new().format(whole).as_bytes());
+                append(text, b".0");
             } else {
                 write_fraction(text, number);
             }
@@ -232,7 +244,7 @@ fn write_number(text: &mut Vec<u8>, number: Number) {
 /// Separate, because its large buffer and many registers would make each integer dearer.
 #[inline(never)]
 fn write_fraction(text: &mut Vec<u8>, number: f64) {
-    append(text, dtoa::Buffer::new().format(number));
+    append(text, dtoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes labels and the space after them.
@@ -240,8 +252,8 @@ fn write_labels<'a>(text: &mut Vec<u8>, labels: impl Iterator<Item = (&'a str, &
     let mut before = b'{';
     for (label, value) in labels {
         text.push(before);
-        append(text, label);
-        append(text, "=\"");
+        append(text, label.as_bytes());
+        append(text, b"=\"");
         for part in value.split_inclusive(['\\', '"', '\n']) {
             let (plain, escape) = match part.as_bytes().last() {
                 Some(b'\\') => (&part[..part.len() - 1], "\\\\"),
@@ -249,11 +261,11 @@ fn write_labels<'a>(text: &mut Vec<u8>, labels: impl Iterator<Item = (&'a str, &
                 Some(b'\n') => (&part[..part.len() - 1], "\\n"),
                 _ => (part, ""),
             };
-            append(text, plain);
-            append(text, escape);
+            append(text, plain.as_bytes());
+            append(text, escape.as_bytes());
         }
         text.push(b'"');
         before = b',';
     }
-    append(text, "} ");
+    append(text, b"} ");
 }

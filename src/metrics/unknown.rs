@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::metrics::catalogue::{self, Kind, compare};
 use crate::metrics::distribution::Distribution;
+use crate::metrics::piece::append;
 use crate::metrics::report::{Number, Value};
 
 /// The longest key of an unknown statistic, in bytes, enclosing objects included. The longest key of a bridge has 52. A key
@@ -54,9 +55,9 @@ impl<'a> Members<'a> {
     /// Sorts by key and removes all but the last of equal keys.
     fn tidy(&mut self) {
         // The sort is stable: equal keys stay in the order of the document.
-        self.members.sort_by(|(one, _), (other, _)| compare(one, other));
+        self.members.sort_by(|(one, _), (other, _)| compare(one.as_bytes(), other.as_bytes()));
         self.members.dedup_by(|later, earlier| {
-            let same = compare(&later.0, &earlier.0).is_eq();
+            let same = compare(later.0.as_bytes(), earlier.0.as_bytes()).is_eq();
             if same {
                 earlier.1 = later.1;
             }
@@ -69,7 +70,7 @@ impl<'a> Members<'a> {
 #[derive(Debug, Default)]
 pub struct UnknownStatistics {
     /// All names and keys, one after the other, to avoid an allocation for each.
-    text: String,
+    text: Vec<u8>,
     list: Vec<UnknownStatistic>,
     /// Whether the names can be out of order or occur twice, because of nested objects or odd characters. Keys are added in order.
     unsorted: bool,
@@ -85,7 +86,7 @@ struct UnknownStatistic {
 
 impl UnknownStatistics {
     /// For each statistic, its name, its key with `_` for characters that would need escaping in a help text, and its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &UnknownValue)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], &UnknownValue)> {
         let text = |range: &Range<usize>| &self.text[range.clone()];
         self.list.iter().map(move |statistic| (text(&statistic.name), text(&statistic.key), &statistic.value))
     }
@@ -103,7 +104,7 @@ impl UnknownStatistics {
         self.list.len()
     }
 
-    fn name(&self, statistic: &UnknownStatistic) -> &str {
+    fn name(&self, statistic: &UnknownStatistic) -> &[u8] {
         &self.text[statistic.name.clone()]
     }
 }
@@ -223,22 +224,23 @@ impl UnknownStatistics {
         let of_export =
             key.strip_prefix("exporter").filter(|rest| rest.starts_with(|c: char| !c.is_ascii_alphanumeric()));
         let start = self.text.len();
-        self.text.push_str("jitsi_");
+        append(&mut self.text, b"jitsi_");
         if of_export.is_some() {
-            self.text.push_str("media_export");
+            append(&mut self.text, b"media_export");
         }
         let mut key_start = self.text.len();
         let end;
         // Without a branch for each byte.
         if of_export.is_none() && key.bytes().fold(true, |all, b| all & is_name(b)) {
-            self.text.push_str(key);
+            append(&mut self.text, key.as_bytes());
             end = self.text.len();
         } else {
             self.unsorted = true;
             let rest = of_export.unwrap_or(key);
-            self.text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c } else { '_' }));
+            self.text.extend(rest.chars().map(|c| if c.is_ascii() && is_name(c as u8) { c as u8 } else { b'_' }));
             (key_start, end) = (self.text.len(), self.text.len());
-            self.text.extend(key.chars().map(|c| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c }));
+            let shown = |c: char| if matches!(c, '"' | '\\') || c.is_control() { '_' } else { c };
+            self.text.extend(key.chars().map(shown).collect::<String>().bytes());
         }
         self.list.push(UnknownStatistic { name: start..end, key: key_start..self.text.len(), value });
     }
@@ -263,28 +265,32 @@ impl UnknownStatistics {
         let is_histogram = |statistic: &UnknownStatistic| matches!(statistic.value, UnknownValue::Histogram(_));
         let has_histograms = self.list.iter().any(is_histogram);
         let of_samples = &Kind::Histogram.suffixes()[1..];
-        let mut name = String::new();
+        let mut name = Vec::new();
         for (base, suffixes) in reserved.chain(own) {
             // The names that begin with the base are neighbours.
-            let first = self.list.partition_point(|statistic| compare(self.name(statistic), base).is_lt());
-            let is_near = self.list.get(first).is_some_and(|statistic| self.name(statistic).starts_with(base));
+            let first = self.list.partition_point(|statistic| compare(self.name(statistic), base.as_bytes()).is_lt());
+            let is_near =
+                self.list.get(first).is_some_and(|statistic| self.name(statistic).starts_with(base.as_bytes()));
             for suffix in suffixes.iter().filter(|_| is_near || has_histograms) {
                 name.clear();
-                name.extend([base, suffix]);
+                name.extend(base.bytes().chain(suffix.bytes()));
                 self.remove(&name, |_| true);
-                let histograms = of_samples.iter().filter(|_| has_histograms).filter_map(|end| name.strip_suffix(end));
+                let histograms = of_samples.iter().filter(|_| has_histograms);
+                let histograms = histograms.filter_map(|end| name.strip_suffix(end.as_bytes()));
                 histograms.for_each(|histogram| self.remove(histogram, is_histogram));
             }
         }
         let histograms = self.list.iter().filter(|statistic| is_histogram(statistic));
         let histograms: Vec<_> = histograms.map(|histogram| self.name(histogram).to_owned()).collect();
-        for name in histograms.iter().flat_map(|name| of_samples.iter().map(move |suffix| format!("{name}{suffix}"))) {
+        let samples =
+            histograms.iter().flat_map(|name| of_samples.iter().map(move |end| [name, end.as_bytes()].concat()));
+        for name in samples {
             self.remove(&name, |_| true);
         }
     }
 
     /// Removes the statistic of this name, if there is one.
-    fn remove(&mut self, name: &str, those: impl Fn(&UnknownStatistic) -> bool) {
+    fn remove(&mut self, name: &[u8], those: impl Fn(&UnknownStatistic) -> bool) {
         let place = self.list.binary_search_by(|statistic| compare(self.name(statistic), name));
         if let Some(place) = place.ok().filter(|place| those(&self.list[*place])) {
             self.list.remove(place);
@@ -314,7 +320,7 @@ mod tests {
         ] {
             let mut unknown = UnknownStatistics::default();
             unknown.push(key, UnknownValue::Number(Number::Unsigned(0)));
-            assert_eq!(unknown.iter().next().map(|(name, ..)| name), Some(expected));
+            assert_eq!(unknown.iter().next().map(|(name, ..)| name), Some(expected.as_bytes()));
         }
     }
 

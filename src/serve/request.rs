@@ -1,5 +1,6 @@
 //! A request as a handler sees it, and the response to it.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Request {
 
     /// The value of `Accept`. Empty if the header is absent.
     #[must_use]
-    pub fn accept(&self) -> String {
+    pub fn accept(&self) -> Cow<'_, str> {
         self.header(ACCEPT)
     }
 
@@ -75,9 +76,10 @@ impl Request {
     }
 
     /// Several lines of one name are joined by commas; non-ASCII lines are skipped.
-    fn header(&self, name: HeaderName) -> String {
-        let lines = self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        lines.collect::<Vec<_>>().join(",")
+    fn header(&self, name: HeaderName) -> Cow<'_, str> {
+        let mut lines = self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let first = Cow::Borrowed(lines.next().unwrap_or_default());
+        lines.fold(first, |lines, line| format!("{lines},{line}").into())
     }
 }
 
