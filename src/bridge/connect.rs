@@ -1,4 +1,4 @@
-//! New connections to the bridge: name resolution, TCP, TLS.
+//! Connections to the bridge: name resolution, TCP, TLS, and how long they wait.
 //!
 //! By default ureq resolves the name before it looks for a pooled connection, in a new thread for each request. Here a name is
 //! resolved only when a new connection is needed, so a request on a pooled connection needs neither a thread nor a name server.
@@ -84,7 +84,7 @@ impl Tcp {
     }
 }
 
-/// Repeats a system call with this timeout until it succeeds, fails, or the time is over. `last` is the timeout that is set.
+/// Repeats a system call until it succeeds, fails, or the time is over. `last` is the timeout that the socket has.
 fn retry(
     last: &mut Duration,
     set: impl Fn(Option<Duration>) -> io::Result<()>,
@@ -95,11 +95,8 @@ fn retry(
         if left.is_zero() {
             return Err(Error::Timeout(Timeout::Global));
         }
-        let timeout = if left < GRANULE {
-            left
-        } else {
-            GRANULE * u32::try_from(left.as_millis() / GRANULE.as_millis()).unwrap_or(u32::MAX)
-        };
+        let rest = Duration::from_nanos((left.subsec_nanos() % GRANULE.subsec_nanos()).into());
+        let timeout = if left < GRANULE { left } else { left.saturating_sub(rest) };
         if timeout != *last {
             set(Some(timeout))?;
             *last = timeout;

@@ -776,7 +776,7 @@ mod tests {
         let distance = |key: &Key| INDEX.find(key.text).wrapping_sub(Index::place(key.text)) % Index::PLACES;
         let farthest = INDEX.keys().iter().map(distance).max();
         assert!(farthest <= Some(8), "a key is {farthest:?} places away");
-        assert!(INDEX.keys().len() <= Index::MAX_KEYS);
+        assert!(INDEX.keys().len() <= Index::MAX_KEYS, "double Index::PLACES");
         assert_eq!(INDEX.number("no_such_statistic"), None);
         assert_eq!(INDEX.number(""), None);
         assert_eq!(INDEX.number(&"x".repeat(1000)), None);

@@ -28,25 +28,28 @@ pub enum Number {
 impl Number {
     /// Reads the text of a JSON number. `None` if it is not one, or too large for a float.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        // A whole number as Java writes a float, read without the parser of floats.
-        if let Some(Ok(number)) = text.strip_suffix(".0").map(str::parse::<u32>) {
-            return Some(Self::Float(number.into()));
+        // Nearly all numbers are whole; Java writes whole floats with ".0". 19 digits are always less than 2^64.
+        let digits = text.bytes().take(19).take_while(u8::is_ascii_digit);
+        let (length, whole) = digits.fold((0, 0), |(length, whole), b| (length + 1, 10 * whole + u64::from(b - b'0')));
+        match (length, &text[length..]) {
+            (1.., "") => Some(Self::Unsigned(whole)),
+            #[expect(clippy::cast_precision_loss, reason = "rounds to the nearest float, like the parser of floats")]
+            (1.., ".0") => Some(Self::Float(whole as f64)),
+            _ => Self::parse_other(text),
         }
+    }
+
+    /// The rest of [`Number::parse`]. Separate, because it would make each whole number dearer.
+    #[inline(never)]
+    fn parse_other(text: &str) -> Option<Self> {
         if let Ok(number) = text.parse() {
             return Some(Self::Unsigned(number));
         }
-        if text.starts_with('-')
-            && let Ok(number) = text.parse::<i64>()
-        {
-            return Some(if number < 0 { Self::Negative(number) } else { Self::Unsigned(0) });
+        match text.parse::<i64>() {
+            Ok(number @ ..0) => Some(Self::Negative(number)),
+            Ok(_) => Some(Self::Unsigned(0)),
+            Err(_) => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float),
         }
-        Self::parse_float(text)
-    }
-
-    /// Separate, because the parser of floats would make each integer dearer.
-    #[inline(never)]
-    fn parse_float(text: &str) -> Option<Self> {
-        text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float)
     }
 
     /// Reads a number from a string: a JSON number, also with a decimal comma (JVB 1 in a German locale), or one of Java's three
