@@ -51,7 +51,8 @@
 //! | [`words`] | quoting of typed text and system errors for the log |
 //! | [`demo`] | the simulated bridge of `--demo` |
 //!
-//! Each third-party package is used by one module, which the map names in parentheses. tokio is used by [`serve`] and `main`.
+//! Each third-party package is used by one module, which the map names in parentheses. The exceptions are tokio ([`serve`] and
+//! `main`), base64 ([`serve`] and [`bridge`]) and rustix ([`log`] and [`bridge`]).
 //! `make lint` checks this.
 
 pub mod bridge;

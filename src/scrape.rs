@@ -50,7 +50,7 @@ pub fn expose(
     let duration = Number::Float(elapsed().as_secs_f64());
     let (families, error) = match families {
         Ok(families) => (families, None),
-        Err(error) => (Families::default(), Some(error)),
+        Err(error) => (Families { names, ..Families::default() }, Some(error)),
     };
 
     let revision = option_env!("BUILD_REVISION").map(|revision| ("revision", revision.into()));

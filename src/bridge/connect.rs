@@ -98,8 +98,12 @@ fn retry(
         let rest = Duration::from_nanos((left.subsec_nanos() % GRANULE.subsec_nanos()).into());
         let timeout = if left < GRANULE { left } else { left.saturating_sub(rest) };
         if timeout != *last {
-            set(Some(timeout))?;
-            *last = timeout;
+            match set(Some(timeout)) {
+                Ok(()) => *last = timeout,
+                // macOS may refuse once the bridge has closed, although its response can still be read.
+                Err(error) if cfg!(target_os = "macos") && error.kind() == ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         match call() {
             Err(error)
@@ -131,7 +135,7 @@ impl Transport for Tcp {
         let input = buffers.input_append_buf();
         let amount = retry(read, |timeout| stream.set_read_timeout(timeout), || (&*stream).read(input))?;
         buffers.input_appended(amount);
-        self.is_fresh = true;
+        self.is_fresh = amount > 0;
         Ok(amount > 0)
     }
 
@@ -226,6 +230,9 @@ fn first<T>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr, Duration) -> 
     }
     let mut last = Err(ErrorKind::AddrNotAvailable.into());
     for (rank, address) in addresses.iter().enumerate() {
+        if left().is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
         last = connect(address, number - rank, Duration::MAX);
         if last.is_ok() {
             break;
@@ -397,6 +404,12 @@ mod tests {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
         let again: Vec<_> = tried[3..].iter().map(|(number, timeout)| (*number, timeout.as_secs())).collect();
         assert_eq!(again, [(3, 33), (2, 49), (4, 99)]);
+    }
+
+    #[test]
+    fn no_time_left_is_a_timeout() {
+        let (result, _) = connect(&[3, 2], Duration::ZERO);
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The two text formats, and the choice between them.
 
+use std::iter;
+
 /// A text format of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -89,13 +91,16 @@ impl<'a> MediaRange<'a> {
 
 /// Reads a q-value, in thousandths. `None` if it is not valid; its media range is then ignored.
 fn weight(text: &str) -> Option<u16> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut digits = fraction.chars().map(|digit| digit.to_digit(10));
-    let fraction = [100, 10, 1].into_iter().map(|unit| Some(unit * digits.next().unwrap_or(Some(0))?));
-    let fraction = u16::try_from(fraction.sum::<Option<u32>>()?).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let mut weight = 0;
+    for (digit, unit) in fraction.bytes().zip([100, 10, 1].into_iter().chain(iter::repeat(0))) {
+        weight += unit * u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
     match whole {
-        "0" if digits.all(|digit| digit.is_some()) => Some(fraction),
-        "1" if fraction == 0 => Some(1000),
+        "" if fraction.is_empty() => None,
+        // Java leaves the zero out.
+        "" | "0" => Some(weight),
+        "1" if fraction.bytes().all(|digit| digit == b'0') => Some(1000),
         _ => None,
     }
 }
@@ -159,7 +164,13 @@ mod tests {
             ("OpenMetrics refused", "application/openmetrics-text;q=0, */*", Text),
             ("neither", "application/json", OpenMetrics),
             ("more digits than RFC 9110 allows", "text/plain;q=0.50001, application/openmetrics-text;q=0.4", Text),
-            ("nonsense", ";;,q=1,/,text/plain;q=nan,text/plain;q=7,text/plain;q=0.x,text/plain;q=1.1", OpenMetrics),
+            (
+                "no digit before the point, as Java writes it",
+                "text/plain;q=.9, application/openmetrics-text;q=.8",
+                Text,
+            ),
+            ("nonsense", ";;,q=1,/,text/plain;q=nan,text/plain;q=7,text/plain;q=.,text/plain;q=1.0001", OpenMetrics),
+            ("more nonsense", "text/plain;q=0.x,text/plain;q=0.999x,text/plain;q=1.000x,text/plain;q=", OpenMetrics),
         ] {
             assert_eq!(Format::negotiate(accept), format, "{client}: {accept}");
         }
