@@ -277,8 +277,8 @@ fn sends_one_request_for_json_per_scrape() {
 }
 
 #[test]
-fn a_kept_connection_with_bytes_that_were_not_asked_for_is_not_used() {
-    // Some proxies announce with such a response that they close an idle connection.
+fn discards_a_pooled_connection_with_unexpected_bytes() {
+    // Some proxies send such a response before they close an idle connection.
     let (written, waiting) = mpsc::channel();
     let bridge = FakeBridge::start(move |stream, _| {
         stream.write_all(ok(CURRENT).as_bytes())?;

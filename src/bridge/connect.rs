@@ -55,8 +55,8 @@ thread_local! {
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Sets until when this thread waits for the bridge, whatever it waits for. The timeouts of ureq would have to be set for each
-/// request in a configuration of its own, and those of a body before the status is known.
+/// Sets the deadline of this thread for everything that it waits for. ureq's own timeouts would need a configuration for each request,
+/// and it takes the timeout of a body before it knows the status.
 pub(super) fn wait_until(deadline: Instant) {
     DEADLINE.set(Some(deadline));
 }
@@ -139,13 +139,13 @@ impl Transport for Tcp {
         Ok(amount > 0)
     }
 
-    /// ureq asks before it keeps a connection, and again before it uses that connection. Only the second answer matters, so the first
-    /// needs no system call.
+    /// ureq asks before it pools a connection, and again before it uses it. The second answer decides, so the first makes no system
+    /// call.
     fn is_open(&mut self) -> bool {
         if mem::take(&mut self.is_fresh) {
             return true;
         }
-        // There is neither an end nor an error, nor are there bytes that were not asked for.
+        // Open means that a read would block: no end, no error, no unexpected bytes.
         recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
     }
 }
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_left_is_a_timeout() {
+    fn times_out_if_no_time_is_left() {
         let (result, _) = connect(&[3, 2], Duration::ZERO);
         assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
     }

@@ -538,7 +538,7 @@ pub fn unprefixed(row: &Row) -> Option<Descriptor> {
     key.starts_with(UNPREFIXED).then(|| descriptor(key, row.kind, None, row.legacy.help))
 }
 
-/// What a scrape looks up in the table. Kept small and in few places, because the time of a scrape is the time of cache misses.
+/// What a scrape looks up in the table. Kept compact, because most of the cost of a lookup is cache misses.
 #[derive(Debug)]
 pub struct Index {
     /// The numbers of the keys, each at [`Index::find`].
