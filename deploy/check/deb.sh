@@ -50,8 +50,12 @@ inside() {
     # A package script can print an error and still succeed, so the output is searched too.
     if grep -iE 'error|warning|failed|not found|cannot' "$work/output"; then fail "$* complains"; fi
 }
-# The folders in which the package could leave files. dpkg's own records are checked below.
-listing() { chroot "$root" find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib /run -path /var/lib/dpkg -prune -o -print | sort; }
+# The folders in which the package could leave files. dpkg's own records are checked below; /run/systemd is systemd's, whose tools write
+# there when they look at the unit.
+listing() {
+    chroot "$root" find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib /run \
+        \( -path /var/lib/dpkg -o -path /run/systemd \) -prune -o -print | sort
+}
 status() { chroot "$root" dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' jitsiexporter 2>/dev/null || true; }
 there() { [ -e "$root$1" ] || fail "$1 is not there after $2"; }
 gone() { [ ! -e "$root$1" ] && [ ! -L "$root$1" ] || fail "$1 is there after $2"; }
