@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # One would guess that a request of ureq on a connection that is kept open writes once and reads once, or a few times for a long body.
-# What happens: with a timeout for the whole request there are eight more system calls. The connection is tried before it is used and
-# before it is kept, each time by switching the socket to non-blocking, reading, and switching it back. What is left of the timeout is set
-# on the socket before the write and before the read, and is never the same twice.
-# Who meets it: programs that make many small requests to a server nearby, such as exporters. A transport of one's own, which ureq
-# allows, can look without blocking in one call, and round the timeouts.
+# What happens: with a timeout for the whole request, ureq makes eight more system calls. It probes the connection before it uses it and
+# before it pools it, each time with three calls: switch the socket to non-blocking, read, switch it back. Before the write and before the
+# read it sets the remaining time as the timeout of the socket, which is never the same twice.
+# Who meets it: programs that make many small requests to a server nearby, such as exporters. ureq accepts a custom transport, which can
+# probe the connection in one call and round the timeouts.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
