@@ -81,7 +81,7 @@ generate: ## update every file that is made from the code: manual page, completi
 package-tools: ## install the tools for the next targets (on Debian, as root)
 	deploy/check/tools.sh dist $(if $(findstring armv7l,$(ARCH)),arm32) image deb files
 
-dist: ## build static binaries for ARCH="x86_64 aarch64" into dist/; armv7l is 32-bit ARM
+dist: ## build static binaries for ARCH="x86_64 aarch64", and their profiles, into dist/; armv7l is 32-bit ARM
 	deploy/dist.sh $(ARCH)
 
 image: ## build the container image from dist/
@@ -97,7 +97,7 @@ sbom: ## write the SBOM of the binaries into dist/; installs cargo-cyclonedx
 check-packages: ## install and start what is in dist/ as users do (as root)
 	deploy/check/all.sh
 
-check-reproducible: ## build again in another folder and compare the bytes
+check-reproducible: ## build again in another folder, from the same profile, and compare the bytes
 	deploy/check/reproducible.sh
 
 check-deploy: ## check manual page, completions, unit, Nix, crate, compose and Kubernetes files

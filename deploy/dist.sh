@@ -4,11 +4,18 @@
 #   deploy/dist.sh                      x86_64 and aarch64, into dist/
 #   deploy/dist.sh armv7l               32-bit ARM (the names are those of `uname -m`)
 #   DIST=folder deploy/dist.sh x86_64   into another folder
+#   PROFILES=folder deploy/dist.sh      with the profiles of an earlier build; PROFILES=no builds without
 #
-# Two builds of one commit by one toolchain give the same bytes, wherever the sources, the target directory and Cargo's home are.
-# Needs Python, Rust 1.93 or later by rustup with the musl targets, musl-tools for x86_64, and a cross compiler for each of the others,
-# because one dependency (ring) contains C code. The linker is the one that comes with Rust. deploy/check/tools.sh dist
-# installs all this on Debian, and deploy/check/tools.sh arm32 what armv7l needs.
+# Each binary is built twice. The first build counts which code runs while deploy/train.py scrapes it. The second build, which ships, is
+# optimised for this profile and takes less CPU. The profile is kept beside the archive. armv7l has none, because Rust lacks the
+# library that counts there.
+#
+# Two builds of one commit by one toolchain and from the same profile give the same bytes, wherever the sources, the target directory and
+# Cargo's home are.
+# Needs Python, Rust 1.93 or later by rustup with the musl targets and llvm-tools, musl-tools for x86_64, and for each of the
+# others a cross compiler, because one dependency (ring) contains C code, and an emulator (qemu), which runs the first build. The linker
+# is the one that comes with Rust. deploy/check/tools.sh dist installs all this on Debian, and deploy/check/tools.sh arm32 what armv7l
+# needs.
 # Outside a git repository, set JITSIEXPORTER_COMMIT and SOURCE_DATE_EPOCH.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,6 +24,7 @@ name=jitsiexporter
 dist=${DIST:-dist}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}/dist
+profiles=${PROFILES:-}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
 JITSIEXPORTER_COMMIT=${JITSIEXPORTER_COMMIT:-$(git rev-parse HEAD)}
@@ -26,10 +34,16 @@ if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
     echo "dist: the work tree has uncommitted changes; do not release this build" >&2
 fi
 
+if [ -n "$profiles" ] && [ "$(realpath -m "$profiles")" = "$(realpath -m "$dist")" ]; then
+    echo "dist: PROFILES is the folder that is emptied; copy the profiles first" >&2
+    exit 2
+fi
 rm -rf "$dist"
 mkdir -p "$dist" "$target_dir"
+dist=$(realpath "$dist")
 # The loop below needs the folders into which the dependencies are unpacked.
 cargo fetch --locked
+sysroot=$(rustc --print sysroot)
 deploy/notices.sh x86_64-unknown-linux-musl > "$dist/THIRD-PARTY-NOTICES"
 for arch in ${*:-x86_64 aarch64}; do
     cflags= tools=dist
@@ -40,6 +54,8 @@ for arch in ${*:-x86_64 aarch64}; do
         *) echo "dist: unknown architecture \"$arch\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
     esac
     command -v $cc >/dev/null || { echo "dist: $cc is missing; deploy/check/tools.sh $tools installs it" >&2; exit 1; }
+
+    folder=${name}_${version}_linux_$arch
 
     # Keep the paths of this machine out of the binary, those of Rust code and those of C code.
     flags="--remap-path-prefix=$PWD=/$name"
@@ -54,12 +70,31 @@ for arch in ${*:-x86_64 aarch64}; do
 
     upper=$(echo $target | tr 'a-z-' 'A-Z_')
     lower=$(echo $target | tr - _)
-    env CARGO_TARGET_DIR="$target_dir" CARGO_ENCODED_RUSTFLAGS="$flags" \
-        "CARGO_TARGET_${upper}_LINKER=rust-lld" "CC_$lower=$cc" "CFLAGS_$lower=$cflags" \
-        cargo build --release --locked --target $target
+    # build TARGET_DIR [FLAG]
+    build() {
+        env CARGO_TARGET_DIR="$1" CARGO_ENCODED_RUSTFLAGS="$flags${2:+$(printf '\037')}${2:-}" \
+            "CARGO_TARGET_${upper}_LINKER=rust-lld" "CC_$lower=$cc" "CFLAGS_$lower=$cflags" \
+            cargo build --release --locked --target $target
+    }
+
+    profile=$dist/$folder.profdata
+    if [ "$profiles" = no ] || [ $arch = armv7l ]; then
+        profile=
+    elif [ -n "$profiles" ]; then
+        cp "$profiles/$folder.profdata" "$profile"
+    else
+        tool=$(find "$sysroot/lib/rustlib" -name llvm-profdata)
+        [ -n "$tool" ] || { echo "dist: llvm-profdata is missing; deploy/check/tools.sh dist installs it" >&2; exit 1; }
+        rm -rf "$target_dir/counts"
+        build "$target_dir/instrumented" "-Cprofile-generate=$target_dir/counts"
+        emulator=
+        [ $arch = "$(uname -m)" ] || emulator=qemu-$arch-static
+        LLVM_PROFILE_FILE=$target_dir/counts/%p.profraw deploy/train.py $emulator "$target_dir/instrumented/$target/release/$name"
+        "$tool" merge --output "$profile" "$target_dir"/counts/*.profraw
+    fi
+    build "$target_dir" ${profile:+"-Cprofile-use=$profile"}
 
     # The archive: everything to install it by hand.
-    folder=${name}_${version}_linux_$arch
     stage=$target_dir/$folder
     rm -rf "$stage"
     mkdir "$stage"
@@ -71,7 +106,7 @@ for arch in ${*:-x86_64 aarch64}; do
     tar --create --directory "$target_dir" --format gnu --sort name --mtime "@$SOURCE_DATE_EPOCH" \
         --owner 0 --group 0 --numeric-owner "$folder" | gzip --best --no-name > "$dist/$folder.tar.gz"
     rm -rf "$stage"
-    echo "$dist/$folder.tar.gz: binary of $(stat -c %s "$target_dir/$target/release/$name") bytes"
+    echo "dist: $folder: binary of $(stat -c %s "$target_dir/$target/release/$name") bytes"
 done
 deploy/prometheus/released.sh > "$dist/${name}_${version}_rules.yml"
 cd "$dist"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the commit of this repository again, in another folder, with another target directory and another Cargo home, and
-# compares the bytes with those in dist/.
+# Builds the commit of this repository again, from the profiles in dist/, in another folder, with another target directory and another
+# Cargo home, and compares the bytes with those in dist/.
 #   deploy/check/reproducible.sh            the archive for x86_64
 #   deploy/check/reproducible.sh aarch64    others
 set -eu
@@ -20,7 +20,7 @@ if [ -e "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$work/ca
 REPOSITORY_ADDRESS=$(deploy/address.sh)
 export REPOSITORY_ADDRESS
 cd "$work/somewhere else"
-CARGO_HOME=$work/cargo CARGO_TARGET_DIR=$work/target deploy/dist.sh "${@:-x86_64}"
+CARGO_HOME=$work/cargo CARGO_TARGET_DIR=$work/target PROFILES=$dist deploy/dist.sh "${@:-x86_64}"
 cd dist
 for archive in *.tar.gz; do
     cmp "$archive" "$dist/$archive" || { echo "reproducible: FAILED: $archive differs" >&2; exit 1; }

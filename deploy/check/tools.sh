@@ -30,6 +30,7 @@ for part in "$@"; do
             debian openssl openssl
             debian readelf binutils
             targets="${targets:-} x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
+            component=llvm-tools
             ;;
         arm32)
             debian arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
@@ -80,6 +81,7 @@ if [ -n "${targets:-}" ]; then
     # shellcheck disable=SC2086
     rustup --quiet target add $targets
 fi
+if [ -n "${component:-}" ]; then rustup --quiet component add $component; fi
 # Unoptimised, because these run rarely and compile in every fresh clone.
 tool() { cargo install --quiet --locked --debug --root target/tools --target-dir target/tools/build "$1"; }
 if [ -n "${cargo_deb:-}" ]; then tool cargo-deb@$CARGO_DEB; fi
