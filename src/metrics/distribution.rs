@@ -30,18 +30,18 @@ impl Distribution {
     pub fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Object(_) => Self::from_buckets(value).or_else(|| Self::from_ranges(value)),
-            _ => Self::from_sizes(&value.elements(MAX_BUCKETS)?),
+            _ => Self::from_sizes(value.elements(MAX_BUCKETS)?),
         }
     }
 
     /// An array whose element *i* is the number of things of size *i*; the last element is for that size or more. This is the
     /// form of the conference sizes in `/colibri/stats`. The sum is a lower bound, because the last element counts with its
     /// smallest size.
-    fn from_sizes(elements: &[Value]) -> Option<Self> {
+    fn from_sizes<'a>(elements: impl ExactSizeIterator<Item = Value<'a>>) -> Option<Self> {
         // A bridge sends an empty array before its first report. So the distribution is absent, not zero.
         let last = elements.len().checked_sub(1)?;
         let mut sum = 0u64;
-        let bucket = |(size, element): (u32, &Value)| {
+        let bucket = |(size, element): (u32, Value)| {
             let count = element.number()?.as_count()?;
             sum = sum.checked_add(count.checked_mul(size.into())?)?;
             Some((f64::from(size), count))

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-use serde_core::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_core::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Cause, ScrapeError};
@@ -187,7 +187,7 @@ impl<'a> Value<'a> {
 
     /// The elements of an array. A string that contains an array counts as that array. `None` if there are more than `limit`.
     #[must_use]
-    pub fn elements(&self, limit: usize) -> Option<Vec<Value<'a>>> {
+    pub fn elements(&self, limit: usize) -> Option<impl ExactSizeIterator<Item = Value<'a>>> {
         let array = match *self {
             Self::Array(text) => text,
             // A string with escapes would be an owned copy, from which values cannot borrow. An array of numbers contains no
@@ -198,14 +198,19 @@ impl<'a> Value<'a> {
             },
             _ => return None,
         };
-        serde_json::Deserializer::from_str(array).deserialize_seq(Elements { limit }).ok()
+        // Counted before it is read, because each element takes more memory than its text.
+        if array.bytes().filter(|b| *b == b',').count() >= limit {
+            return None;
+        }
+        let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
+        Some(elements.into_iter().map(Value::classify))
     }
 
     /// Calls `member` with each key and value of an object, in the order of the document. If a key occurs twice, `member` is
     /// called twice, and the last value counts. `None` if the value is not an object.
     pub fn members(&self, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Option<()> {
         let Self::Object(text) = self else { return None };
-        serde_json::Deserializer::from_str(text).deserialize_map(MemberReader::of(text, member)).ok().map(|_| ())
+        read_members(text, member).ok().map(|_| ())
     }
 }
 
@@ -223,16 +228,38 @@ pub fn date_time(time: SystemTime) -> String {
 /// If the response is not JSON, or is JSON without statistics.
 pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> Result<(), ScrapeError> {
     let text = str::from_utf8(body).map_err(|error| not_json(&error, body))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let document = deserializer.deserialize_any(Document(MemberReader::of(text, member))).and_then(|document| {
-        deserializer.end()?;
-        Ok(document)
-    });
-    match document.map_err(|error| not_json(&error, body))? {
-        Content::Members(0) => Err(Cause::Empty.into()),
-        Content::Members(_) => Ok(()),
-        Content::Other(what) => Err(Cause::NotObject.with(what)),
+    let not_json = |error| not_json(&error, body);
+    let mut object = text;
+    if !text.trim_ascii_start().starts_with('{') {
+        let document = serde_json::from_str::<&RawValue>(text).map_err(not_json)?.get();
+        object = match serde_json::from_str::<(&RawValue,)>(document) {
+            Ok((only,)) if only.get().starts_with('{') => only.get(),
+            _ => return Err(Cause::NotObject.with(type_name(document))),
+        };
     }
+    match read_members(object, member).map_err(not_json)? {
+        0 => Err(Cause::Empty.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The type of a JSON text without blanks around it, as people call it.
+fn type_name(text: &str) -> &'static str {
+    match text.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// Calls `member` with each key and value of an object. Returns the number of its members.
+fn read_members<'a>(object: &'a str, member: impl FnMut(Cow<'a, str>, Value<'a>)) -> serde_json::Result<usize> {
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    let number = deserializer.deserialize_map(MemberReader::of(object, member))?;
+    deserializer.end()?;
+    Ok(number)
 }
 
 /// How much of the response an error quotes: enough to recognise an error page.
@@ -251,68 +278,6 @@ fn not_json(error: &dyn fmt::Display, body: &[u8]) -> ScrapeError {
             let begin = String::from_utf8_lossy(&text[..text.len().min(EXCERPT)]);
             Cause::NotJson.with(format_args!("it begins with {begin:?}"))
         }
-    }
-}
-
-/// The content of a document.
-enum Content {
-    /// An object with this number of members.
-    Members(usize),
-    /// Something else.
-    Other(&'static str),
-}
-
-/// Reads a whole document.
-struct Document<F>(MemberReader<F>);
-
-impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for Document<F> {
-    type Value = Content;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON document")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        self.0.visit_map(map).map(Content::Members)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let Some(first) = seq.next_element::<&RawValue>()? else { return Ok(Content::Other("an empty array")) };
-        if seq.next_element::<IgnoredAny>()?.is_some() {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(Content::Other("an array of several elements"));
-        }
-        match Value::classify(first) {
-            Value::Object(text) => serde_json::Deserializer::from_str(text)
-                .deserialize_map(self.0)
-                .map(Content::Members)
-                .map_err(A::Error::custom),
-            _ => Ok(Content::Other("an array without an object")),
-        }
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Content::Other("a boolean"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Content::Other("a number"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Content::Other("a number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Content::Other("a number"))
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Content::Other("a string"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Content::Other("null"))
     }
 }
 
@@ -352,30 +317,6 @@ impl<'de, F: FnMut(Cow<'de, str>, Value<'de>)> Visitor<'de> for MemberReader<F> 
             number += 1;
         }
         Ok(number)
-    }
-}
-
-/// Reads an array of at most this number of elements.
-struct Elements {
-    limit: usize,
-}
-
-impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<Value<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of at most {} elements", self.limit)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            if elements.len() == self.limit {
-                return Err(A::Error::invalid_length(elements.len() + 1, &self));
-            }
-            elements.push(Value::classify(element));
-        }
-        Ok(elements)
     }
 }
 
