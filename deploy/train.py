@@ -35,8 +35,8 @@ TEXT = {"Accept": "text/plain;version=0.0.4;q=1,*/*;q=0.1", "User-Agent": "Go-ht
 CURRENT = (FIXTURES / "captured/2026-08-2.3-312-media3.json").read_bytes()
 OLDER = (FIXTURES / "captured/2021-12-2.1-592-media3.json").read_bytes()
 NATIVE = (FIXTURES / "native/2026-08-2.3-312-relays.json").read_bytes()
-# With statistics that the exporter does not know.
-LATER = json.dumps(json.loads(CURRENT) | {f"later_statistic_{number}": number * 0.75 for number in range(100)}).encode()
+# With some statistics that the exporter does not know.
+LATER = json.dumps(json.loads(CURRENT) | {f"later_statistic_{number}": number * 0.75 for number in range(20)}).encode()
 
 # For each exporter its options, and the reports of its bridge, each with the headers of the client and the number of scrapes. The start
 # of a program must remain rare, so there are many scrapes, and few programs.
