@@ -34,7 +34,7 @@ fn assert_exposed(names: Naming, rows: &[(&str, &[&str])]) {
 #[test]
 fn counts_contradictory_sizes_and_ranges_as_unexposed() {
     // A bridge sends [] before its first report.
-    for sizes in ["[]", "\"[]\"", "[-1]", "[1.5]", "[null]", "[18446744073709551615, 1]", "3", "\"x\""] {
+    for sizes in ["[]", "\"[]\"", "[-1]", "[1.5]", "[null]", "[18446744073709551615, 1]", "\"[1] 2\"", "3", "\"x\""] {
         assert_exposed(Standard, &[(&format!("\"conference_sizes\": {sizes}"), &["unexposed 1"])]);
     }
     for (buckets, sum) in [
@@ -190,7 +190,7 @@ fn explains_documents_that_are_not_a_report() {
         ("1.5", "no_statistics", object),
         ("true", "no_statistics", object),
         ("\"x\"", "no_statistics", object),
-        ("[]", "no_statistics", "the response is not a JSON object: an array"),
+        ("[]", "no_statistics", "the response is not a JSON object: an array, but not of one object"),
         ("[{}]", "no_statistics", "empty object"),
         ("[1]", "no_statistics", object),
         ("[[{\"conferences\": 4}]]", "no_statistics", object),

@@ -1,6 +1,6 @@
 //! Reads the bridge's response: JSON in, typed values out.
 //!
-//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads in one pass,
+//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads an object in one pass,
 //! without a document tree: members are passed to the caller one by one, and a value borrows its text from the response and is
 //! parsed only when it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not the
 //! whole report, and the caller decides how much of a hostile report is kept.
@@ -198,12 +198,12 @@ impl<'a> Value<'a> {
             },
             _ => return None,
         };
-        // Counted before it is read, because each element takes more memory than its text.
-        if array.bytes().filter(|b| *b == b',').count() >= limit {
+        // Commas are counted first, because each element takes more memory than its text. A number in a string can have one, too.
+        if array.bytes().filter(|b| *b == b',').count() >= 2 * limit {
             return None;
         }
         let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
-        Some(elements.into_iter().map(Value::classify))
+        (elements.len() <= limit).then(|| elements.into_iter().map(Value::classify))
     }
 
     /// Calls `member` with each key and value of an object, in the order of the document. If a key occurs twice, `member` is
@@ -243,11 +243,11 @@ pub fn read<'a>(body: &'a [u8], member: impl FnMut(Cow<'a, str>, Value<'a>)) -> 
     }
 }
 
-/// The type of a JSON text without blanks around it, as people call it.
+/// What a JSON text is instead of an object. It has no blanks around it.
 fn type_name(text: &str) -> &'static str {
     match text.as_bytes().first() {
         Some(b'"') => "a string",
-        Some(b'[') => "an array",
+        Some(b'[') => "an array, but not of one object",
         Some(b't' | b'f') => "a boolean",
         Some(b'n') => "null",
         _ => "a number",
