@@ -6,16 +6,16 @@
 #   DIST=folder deploy/dist.sh x86_64   into another folder
 #   PROFILES=folder deploy/dist.sh      with the profiles of an earlier build; PROFILES=no builds without
 #
-# Each binary is built twice. The first build counts which code runs while deploy/train.py scrapes it. The second build, which ships, is
-# optimised for this profile and takes less CPU. The profile is kept beside the archive. armv7l has none, because Rust lacks the
-# library that counts there.
+# A binary is built twice. The first build counts how often each part of the code runs while deploy/train.py scrapes it. The second
+# build, which ships, is optimised for this profile. The profile is kept beside the archive. armv7l has none, because Rust does not ship
+# profiler_builtins for it.
 #
-# Two builds of one commit by one toolchain and from the same profile give the same bytes, wherever the sources, the target directory and
+# Two builds of one commit by one toolchain and from one profile give the same bytes, wherever the sources, the target directory and
 # Cargo's home are.
-# Needs Python, Rust 1.93 or later by rustup with the musl targets and llvm-tools, musl-tools for x86_64, and for each of the
-# others a cross compiler, because one dependency (ring) contains C code, and an emulator (qemu), which runs the first build. The linker
-# is the one that comes with Rust. deploy/check/tools.sh dist installs all this on Debian, and deploy/check/tools.sh arm32 what armv7l
-# needs.
+# Needs Python, Rust 1.93 or later by rustup with the musl targets and llvm-tools, musl-tools for x86_64, and a cross compiler for each
+# of the others, because one dependency (ring) contains C code. The training needs qemu for an architecture that this machine does not run.
+# The linker is the one that comes with Rust. deploy/check/tools.sh dist installs all this on Debian, and deploy/check/tools.sh arm32 what
+# armv7l needs.
 # Outside a git repository, set JITSIEXPORTER_COMMIT and SOURCE_DATE_EPOCH.
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,27 +34,48 @@ if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
     echo "dist: the work tree has uncommitted changes; do not release this build" >&2
 fi
 
-if [ -n "$profiles" ] && [ "$(realpath -m "$profiles")" = "$(realpath -m "$dist")" ]; then
-    echo "dist: PROFILES is the folder that is emptied; copy the profiles first" >&2
-    exit 2
-fi
+missing() {
+    echo "dist: $1" >&2
+    exit 1
+}
+
+# Sets target, compiler, tools and emulator of an architecture.
+describe() {
+    tools=dist emulator=qemu-$1-static
+    case $1 in
+        x86_64) target=x86_64-unknown-linux-musl cc=musl-gcc ;;
+        aarch64) target=aarch64-unknown-linux-musl cc=aarch64-linux-gnu-gcc ;;
+        armv7l) target=armv7-unknown-linux-musleabihf cc=arm-linux-gnueabihf-gcc tools=arm32 ;;
+        *) echo "dist: unknown architecture \"$1\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
+    esac
+    if [ "$1" = "$(uname -m)" ]; then emulator=; fi
+}
+
+# Before anything is removed.
+profdata=$(rustc --print target-libdir)/../bin/llvm-profdata
+for arch in ${*:-x86_64 aarch64}; do
+    describe "$arch"
+    command -v $cc >/dev/null || missing "$cc is missing; deploy/check/tools.sh $tools installs it"
+    case $arch=$profiles in
+        armv7l=* | *=no) ;;
+        *=)
+            [ -x "$profdata" ] || missing "llvm-profdata is missing: rustup component add llvm-tools, or PROFILES=no to build without a profile"
+            [ -z "$emulator" ] || command -v "$emulator" >/dev/null || missing "$emulator is missing; deploy/check/tools.sh dist installs it"
+            ;;
+        *) [ -e "$profiles/${name}_${version}_linux_$arch.profdata" ] || missing "there is no profile for $arch in $profiles" ;;
+    esac
+done
+case $(realpath -m "${profiles:-/}")/ in "$(realpath -m "$dist")"/*) missing "PROFILES is in the folder that is emptied; copy the profiles first" ;; esac
+
 rm -rf "$dist"
 mkdir -p "$dist" "$target_dir"
 dist=$(realpath "$dist")
 # The loop below needs the folders into which the dependencies are unpacked.
 cargo fetch --locked
-sysroot=$(rustc --print sysroot)
 deploy/notices.sh x86_64-unknown-linux-musl > "$dist/THIRD-PARTY-NOTICES"
 for arch in ${*:-x86_64 aarch64}; do
-    cflags= tools=dist
-    case $arch in
-        x86_64) target=x86_64-unknown-linux-musl cc=musl-gcc ;;
-        aarch64) target=aarch64-unknown-linux-musl cc=aarch64-linux-gnu-gcc ;;
-        armv7l) target=armv7-unknown-linux-musleabihf cc=arm-linux-gnueabihf-gcc tools=arm32 ;;
-        *) echo "dist: unknown architecture \"$arch\": use x86_64, aarch64 or armv7l" >&2; exit 2 ;;
-    esac
-    command -v $cc >/dev/null || { echo "dist: $cc is missing; deploy/check/tools.sh $tools installs it" >&2; exit 1; }
-
+    describe "$arch"
+    cflags=
     folder=${name}_${version}_linux_$arch
 
     # Keep the paths of this machine out of the binary, those of Rust code and those of C code.
@@ -77,22 +98,20 @@ for arch in ${*:-x86_64 aarch64}; do
             cargo build --release --locked --target $target
     }
 
-    profile=$dist/$folder.profdata
-    if [ "$profiles" = no ] || [ $arch = armv7l ]; then
-        profile=
-    elif [ -n "$profiles" ]; then
-        cp "$profiles/$folder.profdata" "$profile"
-    else
-        tool=$(find "$sysroot/lib/rustlib" -name llvm-profdata)
-        [ -n "$tool" ] || { echo "dist: llvm-profdata is missing; deploy/check/tools.sh dist installs it" >&2; exit 1; }
-        rm -rf "$target_dir/counts"
-        build "$target_dir/instrumented" "-Cprofile-generate=$target_dir/counts"
-        emulator=
-        [ $arch = "$(uname -m)" ] || emulator=qemu-$arch-static
-        LLVM_PROFILE_FILE=$target_dir/counts/%p.profraw deploy/train.py $emulator "$target_dir/instrumented/$target/release/$name"
-        "$tool" merge --output "$profile" "$target_dir"/counts/*.profraw
-    fi
+    # The profile's path is part of the flags, so it does not depend on DIST. A profile that is the same stays, so cargo builds nothing again.
+    profile=$target_dir/$arch.profdata
+    case $arch=$profiles in
+        armv7l=* | *=no) profile= ;;
+        *=)
+            rm -rf "$target_dir/counts"
+            build "$target_dir/instrumented" "-Cprofile-generate=$target_dir/counts"
+            LLVM_PROFILE_FILE=$target_dir/counts/%p.profraw deploy/train.py $emulator "$target_dir/instrumented/$target/release/$name"
+            "$profdata" merge --output "$profile" "$target_dir"/counts/*.profraw
+            ;;
+        *) cmp -s "$profiles/$folder.profdata" "$profile" || cp "$profiles/$folder.profdata" "$profile" ;;
+    esac
     build "$target_dir" ${profile:+"-Cprofile-use=$profile"}
+    if [ -n "$profile" ]; then cp "$profile" "$dist/$folder.profdata"; fi
 
     # The archive: everything to install it by hand.
     stage=$target_dir/$folder

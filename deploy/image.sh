@@ -2,7 +2,7 @@
 # Builds the container image from the binaries in dist/ (deploy/dist.sh), with buildah, into dist/:
 #   jitsiexporter_<version>_image.tar          all architectures (OCI archive): podman load, skopeo copy --all
 #   jitsiexporter_<version>_image_<arch>.tar   one architecture: docker load
-# Two builds of one commit give the same bytes.
+# Two builds from the same archives give the same bytes.
 # Outside a git repository, set JITSIEXPORTER_COMMIT and SOURCE_DATE_EPOCH, as for deploy/dist.sh.
 set -eu
 cd "$(dirname "$0")/.."

@@ -18,6 +18,7 @@ for archive in dist/jitsiexporter_*.tar.gz; do
         [ -s "$folder/$file" ] || fail "$archive has no $file"
     done
     follow_links "$folder"
+    [ "$arch" = armv7l ] || [ -s "${archive%.tar.gz}.profdata" ] || fail "$archive was built without a profile"
     size=$(stat -c %s "$folder/jitsiexporter")
     [ "$size" -le 3500000 ] || fail "the binary of $archive has $size bytes"
     # The binary is static and does not contain a path of the build machine.
