@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs an instrumented binary as its users run it. The binary counts how often each part of its code is used, and writes this profile
-to the file that LLVM_PROFILE_FILE names. The compiler optimises for the profile. Called by deploy/dist.sh.
+"""Scrapes an instrumented binary as Prometheus does. The binary counts how often each part of its code runs, and writes this profile to
+the file that LLVM_PROFILE_FILE names. The compiler optimises for the profile. Called by deploy/dist.sh.
 
     LLVM_PROFILE_FILE=folder/%p.profraw deploy/train.py [EMULATOR] BINARY
 
-The reports are those of running bridges, not those of the benchmark. TLS is not part of it: the binary would be larger and not faster.
+The reports are those of running bridges, not those of the benchmark. The training does not use TLS: it would make the binary larger, and
+TLS not faster.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ CURRENT = (FIXTURES / "captured/2026-08-2.3-312-media3.json").read_bytes()
 OLDER = (FIXTURES / "captured/2021-12-2.1-592-media3.json").read_bytes()
 NATIVE = (FIXTURES / "native/2026-08-2.3-312-relays.json").read_bytes()
 # With some statistics that the exporter does not know.
-LATER = json.dumps(json.loads(CURRENT) | {f"later_statistic_{number}": number * 0.75 for number in range(20)}).encode()
+LATER = json.dumps({**json.loads(CURRENT), **{f"new_{key}": value for key, value in list(json.loads(CURRENT).items())[:20]}}).encode()
 
 # For each exporter its options, and the reports of its bridge, each with the headers of the client and the number of scrapes. The start
 # of a program must remain rare, so there are many scrapes, and few programs.
