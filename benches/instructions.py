@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the instructions and the allocations of the pure middle of a scrape (parse, families, render) for each fixture, with
 callgrind, and compares them with budgets.tsv. Counts do not depend on how busy the machine is. Two builds are counted: one with
-glibc, and the static one with musl, which ships and has another allocator and another memcpy.
+glibc, and a static one with musl, which has another allocator and another memcpy. The one that ships is optimised for a profile, too.
 
     UPDATE=1    rewrite the budgets instead; review the change like any other
 
