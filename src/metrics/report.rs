@@ -1,9 +1,9 @@
 //! Reads the bridge's response: JSON in, typed values out.
 //!
-//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads an object in one pass,
-//! without a document tree: members are passed to the caller one by one, and a value borrows its text from the response and is
-//! parsed only when it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not the
-//! whole report, and the caller decides how much of a hostile report is kept.
+//! This module knows JSON, and how bridges have written numbers since 2014. It knows nothing about metrics. It reads an object in
+//! one pass, without a document tree: members are passed to the caller one by one, and a value borrows its text from the response
+//! and is parsed only when it is used. So a number out of range, half a surrogate pair or deep nesting affects one value and not
+//! the whole report, and the caller decides how much of a hostile report is kept.
 
 use std::borrow::Cow;
 use std::fmt;
