@@ -363,6 +363,16 @@ fn readable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::Number::{self, Float, Negative, Unsigned};
+    use super::Value;
+
+    #[test]
+    fn limits_the_elements_of_an_array() {
+        for (element, number, is_read) in [("1", 10, true), ("1", 11, false), ("\"1,5\"", 10, true), ("1", 100, false)]
+        {
+            let array = format!("[{}]", vec![element; number].join(","));
+            assert_eq!(Value::Array(&array).elements(10).is_some(), is_read, "{array}");
+        }
+    }
 
     #[test]
     fn numbers_in_strings() {
