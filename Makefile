@@ -65,7 +65,7 @@ observability: ## run every query of the dashboards and rules on a real Promethe
 grafana-schema: ## check the dashboards against Grafana's own types; needs npm
 	python3 deploy/prometheus/check/schema.py
 
-released: ## build a release archive for this machine and unpack it into target/released; needs what make dist needs
+released: ## build a release archive for this machine and unpack it into target/released; needs musl-tools and llvm-tools
 	DIST=target/released deploy/dist.sh $$(uname -m)
 	tar --extract --gzip --file target/released/jitsiexporter_*.tar.gz --directory target/released --strip-components 1
 

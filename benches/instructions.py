@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions and the allocations of the pure middle of a scrape (parse, families, render) for each fixture, with
 callgrind, and compares them with budgets.tsv. Counts do not depend on how busy the machine is. Two builds are counted: one with
-glibc, and a static one with musl, which has another allocator and another memcpy. The one that ships is optimised for a profile, too.
+glibc, and a static one with musl, which has another allocator and another memcpy. The binary that ships is built like
+the second, but also optimised for a profile.
 
     UPDATE=1    rewrite the budgets instead; review the change like any other
 

@@ -34,12 +34,12 @@ if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
     echo "dist: the work tree has uncommitted changes; do not release this build" >&2
 fi
 
-missing() {
+fail() {
     echo "dist: $1" >&2
     exit 1
 }
 
-# Sets target, compiler, tools and emulator of an architecture.
+# Sets the target, the compiler, the tools and the emulator of an architecture.
 describe() {
     tools=dist emulator=qemu-$1-static
     case $1 in
@@ -51,21 +51,21 @@ describe() {
     if [ "$1" = "$(uname -m)" ]; then emulator=; fi
 }
 
-# Before anything is removed.
+# Look for what is missing before anything is removed.
 profdata=$(rustc --print target-libdir)/../bin/llvm-profdata
 for arch in ${*:-x86_64 aarch64}; do
     describe "$arch"
-    command -v $cc >/dev/null || missing "$cc is missing; deploy/check/tools.sh $tools installs it"
+    command -v $cc >/dev/null || fail "$cc is missing; deploy/check/tools.sh $tools installs it"
     case $arch=$profiles in
         armv7l=* | *=no) ;;
         *=)
-            [ -x "$profdata" ] || missing "llvm-profdata is missing: rustup component add llvm-tools, or PROFILES=no to build without a profile"
-            [ -z "$emulator" ] || command -v "$emulator" >/dev/null || missing "$emulator is missing; deploy/check/tools.sh dist installs it"
+            [ -x "$profdata" ] || fail "llvm-profdata is missing: rustup component add llvm-tools, or PROFILES=no to build without a profile"
+            [ -z "$emulator" ] || command -v "$emulator" >/dev/null || fail "$emulator is missing; deploy/check/tools.sh dist installs it"
             ;;
-        *) [ -e "$profiles/${name}_${version}_linux_$arch.profdata" ] || missing "there is no profile for $arch in $profiles" ;;
+        *) [ -e "$profiles/${name}_${version}_linux_$arch.profdata" ] || fail "$profiles does not contain the profile for $arch" ;;
     esac
 done
-case $(realpath -m "${profiles:-/}")/ in "$(realpath -m "$dist")"/*) missing "PROFILES is in the folder that is emptied; copy the profiles first" ;; esac
+case $(realpath -m "${profiles:-/}")/ in "$(realpath -m "$dist")"/*) fail "PROFILES is in the folder that is emptied; copy the profiles first" ;; esac
 
 rm -rf "$dist"
 mkdir -p "$dist" "$target_dir"
@@ -98,7 +98,8 @@ for arch in ${*:-x86_64 aarch64}; do
             cargo build --release --locked --target $target
     }
 
-    # The profile's path is part of the flags, so it does not depend on DIST. A profile that is the same stays, so cargo builds nothing again.
+    # The path of the profile is one of cargo's flags, so it does not depend on DIST. A file with the same content is not replaced, because
+    # cargo would build everything again.
     profile=$target_dir/$arch.profdata
     case $arch=$profiles in
         armv7l=* | *=no) profile= ;;

@@ -37,10 +37,11 @@ CURRENT = (FIXTURES / "captured/2026-08-2.3-312-media3.json").read_bytes()
 OLDER = (FIXTURES / "captured/2021-12-2.1-592-media3.json").read_bytes()
 NATIVE = (FIXTURES / "native/2026-08-2.3-312-relays.json").read_bytes()
 # With some statistics that the exporter does not know.
-LATER = json.dumps({**json.loads(CURRENT), **{f"new_{key}": value for key, value in list(json.loads(CURRENT).items())[:20]}}).encode()
+KNOWN = json.loads(CURRENT)
+LATER = json.dumps(KNOWN | {f"new_{key}": KNOWN[key] for key in list(KNOWN)[:20]}).encode()
 
-# For each exporter its options, and the reports of its bridge, each with the headers of the client and the number of scrapes. The start
-# of a program must remain rare, so there are many scrapes, and few programs.
+# For each exporter its options, and the reports of its bridge, each with the headers of the client and the number of scrapes. There are
+# few exporters and many scrapes, so that the compiler takes the code of the start for rare.
 LOADS = [
     ([], [(CURRENT, PROMETHEUS, 4000), (NATIVE, PROMETHEUS, 3000), (OLDER, PROMETHEUS, 1000), (LATER, PROMETHEUS, 1000)]),
     (["--legacy-names"], [(CURRENT, TEXT, 2000)]),
